@@ -1,0 +1,239 @@
+"""From the free vector of a source to the scene vector that images are rendered from, with derivatives.
+
+The free vector is ``[u, v, log_flux, colors..]`` for a star and has
+``[.., log_radius, eta1, eta2, logit_dev]`` added for a galaxy; the scene vector is
+``[f_1 .. f_B, u, v, d, Suu, Suv, Svv]`` for both (see `celestepy.model.parameters`). With ``c`` the colours,
+``M`` the matrix that sums them away from the reference band, ``r = exp(log_radius)`` and
+``e = hypot(eta1, eta2) = -ln q``,
+
+.. math::
+
+    f_b = \\exp(\\mathrm{log\\_flux} + M_b \\cdot c), \\qquad d = 1 / (1 + \\exp(-\\mathrm{logit\\_dev})),
+
+.. math::
+
+    S_{uu} = r^2 (\\cosh e - \\eta_1 s), \\quad S_{uv} = r^2 \\eta_2 s, \\quad S_{vv} = r^2 (\\cosh e + \\eta_1 s),
+    \\quad s = \\sinh(e) / e .
+
+``S`` is ``R diag(a^2, b^2) R'`` with the major axis a towards the position angle t East of North, and the
+matrix exponential of ``[[-eta1, eta2], [eta2, eta1]]`` times ``r^2 = a b``: this is equations 8 and 9 of Regier
+et al. (2019) with the direction of the angle put right. In (eta1, eta2) it is analytic at round galaxies,
+where the axis ratio and angle are not.
+"""
+
+import math
+
+import numpy as np
+
+from celestepy.model.parameters import GALAXY, Bands, layout, scene_layout
+
+__all__ = ["curvature", "from_catalog", "to_catalog", "to_scene"]
+
+MAGNITUDE = 2.5 / math.log(10)  # magnitudes per unit of natural logarithm
+
+# Taylor coefficients, in powers of w = e^2, of s0 = sinh(e)/e, s1 = 2 ds0/dw and s2 = 2 ds1/dw; eleven terms
+# leave less than 1e-19 at w = 1, below which the closed forms would lose digits to cancellation.
+_SERIES = [[math.prod(2 * (k + n - m) for m in range(n)) / math.factorial(2 * (k + n) + 1) for k in range(11)]
+           for n in range(3)]
+
+
+def _sinh_ratios(w):
+    """``cosh e`` and ``s0, s1, s2`` at ``w = e^2``, so that ds_n / d eta_i = s_{n+1} eta_i and dcosh = s0 eta_i."""
+    if w < 1.0:
+        s0 = s1 = s2 = 0.0
+        for a0, a1, a2 in zip(*(coefficients[::-1] for coefficients in _SERIES), strict=True):
+            s0, s1, s2 = s0 * w + a0, s1 * w + a1, s2 * w + a2
+        return w * s1 + s0, s0, s1, s2
+    e = math.sqrt(w)
+    cosh, s0 = math.cosh(e), math.sinh(e) / e
+    s1 = (cosh - s0) / w
+    return cosh, s0, s1, (s0 - 3 * s1) / w
+
+
+def to_scene(kind, theta, bands):
+    """Scene vector of a source and its Jacobian with respect to the free vector.
+
+    Parameters
+    ----------
+    kind : {"star", "galaxy"}
+        Type of source.
+    theta : (n,) array
+        Free vector, n = B + 2 for a star and B + 6 for a galaxy.
+    bands : Bands or sequence of str
+        The B bands, and the reference band that log_flux belongs to.
+
+    Returns
+    -------
+    scene : (B + 6,) array
+        ``[f_1 .. f_B, u, v, d, Suu, Suv, Svv]`` in nmgy, arcsec and arcsec^2; d and S are zero for a star.
+    jacobian : (B + 6, n) array
+        d scene / d theta.
+    """
+    matrix = Bands.of(bands).log_flux_matrix
+    n_bands = len(matrix)
+    scene = np.zeros(n_bands + 6)
+    jacobian = np.zeros((n_bands + 6, layout(kind, n_bands).size))
+    flux = np.exp(matrix @ theta[2:n_bands + 2])
+    scene[:n_bands] = flux
+    scene[n_bands:n_bands + 2] = theta[:2]
+    np.multiply(flux[:, None], matrix, out=jacobian[:n_bands, 2:n_bands + 2])
+    jacobian[n_bands, 0] = jacobian[n_bands + 1, 1] = 1.0
+    if kind == GALAXY:
+        _shape_to_scene(theta[n_bands + 2:].tolist(), scene[n_bands + 2:], jacobian[n_bands + 2:, n_bands + 2:])
+    return scene, jacobian
+
+
+def _shape_to_scene(shape, scene, jacobian):
+    """Fill ``[d, Suu, Suv, Svv]`` and its 4x4 Jacobian from ``[log_radius, eta1, eta2, logit_dev]``."""
+    log_radius, eta1, eta2, logit_dev = shape
+    area = math.exp(2 * log_radius)
+    cosh, s0, s1, _ = _sinh_ratios(eta1 * eta1 + eta2 * eta2)
+    cosh, s0, s1 = area * cosh, area * s0, area * s1
+    dev = 0.5 * (1 + math.tanh(0.5 * logit_dev))
+    suu, suv, svv = cosh - s0 * eta1, s0 * eta2, cosh + s0 * eta1
+    cross = s1 * eta1 * eta2
+    scene[:] = dev, suu, suv, svv
+    jacobian[0, 3] = dev * (1 - dev)
+    jacobian[1, :3] = 2 * suu, s0 * eta1 - s0 - s1 * eta1 * eta1, s0 * eta2 - cross
+    jacobian[2, :3] = 2 * suv, cross, s0 + s1 * eta2 * eta2
+    jacobian[3, :3] = 2 * svv, s0 * eta1 + s0 + s1 * eta1 * eta1, s0 * eta2 + cross
+
+
+def curvature(kind, theta, g_scene, bands):
+    """Second derivatives of the scene vector, contracted with a gradient.
+
+    The exact Hessian of an objective l(scene(theta)) is ``J' H_scene J + curvature(kind, theta, dl/dscene)``.
+
+    Parameters
+    ----------
+    kind : {"star", "galaxy"}
+        Type of source.
+    theta : (n,) array
+        Free vector.
+    g_scene : (B + 6,) array
+        Gradient with respect to the scene vector.
+    bands : Bands or sequence of str
+        The bands.
+
+    Returns
+    -------
+    (n, n) array
+        ``sum_k g_scene[k] d^2 scene_k / d theta^2``.
+    """
+    matrix = Bands.of(bands).log_flux_matrix
+    n_bands = len(matrix)
+    size = layout(kind, n_bands).size
+    result = np.zeros((size, size))
+    weight = g_scene[:n_bands] * np.exp(matrix @ theta[2:n_bands + 2])
+    np.matmul(matrix.T * weight, matrix, out=result[2:n_bands + 2, 2:n_bands + 2])
+    if kind == GALAXY:
+        _shape_curvature(theta[n_bands + 2:].tolist(), g_scene[n_bands + 2:].tolist(),
+                         result[n_bands + 2:, n_bands + 2:])
+    return result
+
+
+def _shape_curvature(shape, gradient, result):
+    """Fill the 4x4 block of `curvature` for ``[log_radius, eta1, eta2, logit_dev]``.
+
+    The contraction of S with its gradient is ``r^2 (p cosh e + s0 (m1 eta1 + m2 eta2))`` with p = g_uu + g_vv,
+    m1 = g_vv - g_uu, m2 = g_uv; its derivatives follow from ``_sinh_ratios``.
+    """
+    log_radius, eta1, eta2, logit_dev = shape
+    g_dev, g_uu, m2, g_vv = gradient
+    p, m1 = g_uu + g_vv, g_vv - g_uu
+    area = math.exp(2 * log_radius)
+    cosh, s0, s1, s2 = (area * s for s in _sinh_ratios(eta1 * eta1 + eta2 * eta2))
+    projection = m1 * eta1 + m2 * eta2
+    radial = p * s0 + projection * s1
+    twist = p * s1 + projection * s2
+    d1, d2 = 2 * (radial * eta1 + s0 * m1), 2 * (radial * eta2 + s0 * m2)
+    cross = twist * eta1 * eta2 + s1 * (m1 * eta2 + m2 * eta1)
+    result[0, :3] = 4 * (p * cosh + s0 * projection), d1, d2
+    result[1, :3] = d1, radial + twist * eta1 * eta1 + 2 * s1 * m1 * eta1, cross
+    result[2, :3] = d2, cross, radial + twist * eta2 * eta2 + 2 * s1 * m2 * eta2
+    dev = 0.5 * (1 + math.tanh(0.5 * logit_dev))
+    result[3, 3] = g_dev * dev * (1 - dev) * (1 - 2 * dev)
+
+
+def to_catalog(kind, theta, bands):
+    """Catalogue quantities of one or many free vectors of one type.
+
+    Parameters
+    ----------
+    kind : {"star", "galaxy"}
+        Type of the sources.
+    theta : (..., n) array
+        Free vectors.
+    bands : Bands or sequence of str
+        The bands.
+
+    Returns
+    -------
+    dict of (...,) arrays
+        ``flux_b`` (nmgy) and ``mag_b`` (AB) for each band, ``color_xy`` (mag) for each adjacent pair; for
+        galaxies also ``half_light_radius`` (arcsec, along the major axis), ``axis_ratio``,
+        ``position_angle`` (deg East of North, in [0, 180)) and ``dev_fraction``.
+    """
+    bands = Bands.of(bands)
+    at = layout(kind, len(bands))
+    theta = np.asarray(theta, dtype=float)
+    log_fluxes = theta[..., at.log_fluxes] @ bands.log_flux_matrix.T
+    values = {f"flux_{band}": np.exp(log_fluxes[..., b]) for b, band in enumerate(bands)}
+    values |= {f"mag_{band}": 22.5 - MAGNITUDE * log_fluxes[..., b] for b, band in enumerate(bands)}
+    colors = theta[..., at.colors]
+    values |= {f"color_{name}": MAGNITUDE * colors[..., k] for k, name in enumerate(bands.color_names)}
+    if kind == GALAXY:
+        eta1, eta2 = np.moveaxis(theta[..., at.ellipticity], -1, 0)
+        e = np.hypot(eta1, eta2)
+        values["half_light_radius"] = np.exp(theta[..., at.log_radius] + 0.5 * e)
+        values["axis_ratio"] = np.exp(-e)
+        values["position_angle"] = np.mod(np.degrees(0.5 * np.arctan2(eta2, eta1)), 180.0)
+        values["dev_fraction"] = 0.5 * (1 + np.tanh(0.5 * theta[..., at.logit_dev]))
+    return values
+
+
+def from_catalog(kind, bands, *, u=0.0, v=0.0, **values):
+    """Free vectors from catalogue quantities: the inverse of `to_catalog`.
+
+    Parameters
+    ----------
+    kind : {"star", "galaxy"}
+        Type of the sources.
+    bands : Bands or sequence of str
+        The bands.
+    u, v : float or array
+        Offsets from the seed to the East and North (arcsec).
+    **values : float or array
+        ``flux_b`` of each band (nmgy, positive); for galaxies ``half_light_radius`` (arcsec),
+        ``axis_ratio`` (0 to 1), ``position_angle`` (deg) and ``dev_fraction``; others are ignored.
+        A dev_fraction within 1e-4 of 0 or 1 is moved to that distance, where its logit is finite.
+
+    Returns
+    -------
+    (..., n) array
+        Free vectors.
+
+    Raises
+    ------
+    ValueError
+        If a flux, radius or axis ratio is outside its range.
+    """
+    bands = Bands.of(bands)
+    log_fluxes = [np.log(_positive(f"flux_{band}", values[f"flux_{band}"])) for band in bands]
+    entries = [u, v, log_fluxes[bands.reference_index], *np.diff(log_fluxes, axis=0)]
+    if kind == GALAXY:
+        ratio = _positive("axis_ratio", values["axis_ratio"], upper=1.0)
+        angle = 2 * np.radians(values["position_angle"])
+        dev = np.clip(values["dev_fraction"], 1e-4, 1 - 1e-4)
+        log_radius = np.log(_positive("half_light_radius", values["half_light_radius"]) * np.sqrt(ratio))
+        entries += [log_radius, -np.log(ratio) * np.cos(angle), -np.log(ratio) * np.sin(angle),
+                    np.log(dev / (1 - dev))]
+    return np.stack(np.broadcast_arrays(*entries), axis=-1).astype(float)
+
+
+def _positive(name, value, upper=np.inf):
+    value = np.asarray(value, dtype=float)
+    if not np.all((value > 0) & (value <= upper)):
+        limit = "" if np.isinf(upper) else f" and at most {upper:g}"
+        raise ValueError(f"{name} must be positive{limit}, got {value[~((value > 0) & (value <= upper))].flat[0]!r}")
+    return value
