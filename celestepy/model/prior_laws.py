@@ -1,0 +1,347 @@
+"""The one-dimensional laws and the colour mixture that a prior is made of.
+
+Every law is a frozen record of its hyperparameters with two verbs: ``evaluate(..)``, the log density with its
+exact first and second derivatives in the coordinates of the free vector, and ``sample(.., rng)``. All
+densities are normalised and smooth on the whole real line (or plane), so that Newton's method and Laplace
+evidences apply to them, and so that evidences of stars and galaxies can be compared.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.special import betainc, betaincinv, betaln, expit, polygamma, psi
+
+__all__ = ["AxisRatioLaw", "ColorMixture", "LogisticBeta", "Normal", "RadiusLaw"]
+
+_LOG_2PI = math.log(2 * math.pi)
+
+
+def _require_positive(record, *names):
+    for name in names:
+        value = getattr(record, name)
+        if not (value > 0 and math.isfinite(value)):
+            raise ValueError(f"{type(record).__name__}: {name} must be positive and finite, got {value!r}")
+
+
+@dataclass(frozen=True)
+class Normal:
+    """Normal law of a scalar coordinate.
+
+    Parameters
+    ----------
+    mean, sd : float
+        Mean and standard deviation.
+    """
+
+    mean: float
+    sd: float
+
+    def __post_init__(self):
+        _require_positive(self, "sd")
+
+    def evaluate(self, x):
+        """Log density at the scalar `x`, and its first and second derivative."""
+        z = (x - self.mean) / self.sd
+        return -0.5 * (z * z + _LOG_2PI) - math.log(self.sd), -z / self.sd, -1.0 / self.sd**2
+
+    def sample(self, n, rng):
+        """`n` draws with the NumPy generator `rng`, shape (n,)."""
+        return rng.normal(self.mean, self.sd, n)
+
+
+@dataclass(frozen=True)
+class LogisticBeta:
+    """Law of ``x = location + scale logit(t)`` where t follows Beta(a, b).
+
+    With ``location = 0, scale = 1`` it is the law of the logit of a Beta-distributed fraction, Jacobian
+    included. With a log flux it is a population with power-law counts ``n(> f) ~ f^(-b / scale)`` at the
+    bright end, which turns over smoothly at the faint end like ``f^(a / scale)``. It is log-concave.
+
+    Parameters
+    ----------
+    a, b : float
+        Exponents of the Beta law, which set the slopes at the low and the high end.
+    location, scale : float
+        Shift and stretch of the logit.
+    """
+
+    a: float
+    b: float
+    location: float = 0.0
+    scale: float = 1.0
+
+    def __post_init__(self):
+        _require_positive(self, "a", "b", "scale")
+
+    @cached_property
+    def _log_normalisation(self):
+        return -float(betaln(self.a, self.b)) - math.log(self.scale)
+
+    @property
+    def mean(self):
+        """Mean of x."""
+        return self.location + self.scale * float(psi(self.a) - psi(self.b))
+
+    @property
+    def sd(self):
+        """Standard deviation of x."""
+        return self.scale * math.sqrt(polygamma(1, self.a) + polygamma(1, self.b))
+
+    def evaluate(self, x):
+        """Log density at the scalar `x`, and its first and second derivative."""
+        t = (x - self.location) / self.scale
+        fraction = 0.5 * (1 + math.tanh(0.5 * t))
+        both = self.a + self.b
+        softplus = max(t, 0.0) + math.log1p(math.exp(-abs(t)))
+        value = self._log_normalisation + self.a * t - both * softplus
+        return value, (self.a - both * fraction) / self.scale, -both * fraction * (1 - fraction) / self.scale**2
+
+    def sample(self, n, rng):
+        """`n` draws with the NumPy generator `rng`, shape (n,)."""
+        low, high = rng.standard_gamma(self.a, n), rng.standard_gamma(self.b, n)
+        tiny = np.finfo(float).tiny
+        return self.location + self.scale * (np.log(np.maximum(low, tiny)) - np.log(np.maximum(high, tiny)))
+
+
+@dataclass(frozen=True)
+class RadiusLaw:
+    """Normal law of the log circularised half-light radius (arcsec), given the log flux (nmgy).
+
+    Its mean is ``mean + slope (log_flux - pivot)``: brighter galaxies are larger.
+
+    Parameters
+    ----------
+    mean, sd : float
+        Mean at the pivot, and the standard deviation about the mean relation.
+    slope, pivot : float
+        The relation with the log flux of the reference band.
+    """
+
+    mean: float
+    sd: float
+    slope: float = 0.0
+    pivot: float = 0.0
+
+    def __post_init__(self):
+        _require_positive(self, "sd")
+
+    def evaluate(self, log_radius, log_flux):
+        """Log density, its derivative and its second derivative with respect to log_radius.
+
+        The derivatives with respect to log_flux are ``-slope`` and ``slope^2`` times these, the mixed one
+        ``-slope`` times the second.
+        """
+        z = (log_radius - self.mean - self.slope * (log_flux - self.pivot)) / self.sd
+        return -0.5 * (z * z + _LOG_2PI) - math.log(self.sd), -z / self.sd, -1.0 / self.sd**2
+
+    def sample(self, log_flux, rng):
+        """One draw for each entry of the array `log_flux`."""
+        return rng.normal(self.mean + self.slope * (np.asarray(log_flux) - self.pivot), self.sd)
+
+
+@dataclass(frozen=True)
+class AxisRatioLaw:
+    """Law of (eta1, eta2) of galaxies of random orientation whose axis ratio follows Beta(a, b), smoothed.
+
+    A Beta law of q has in the plane of eta the density ``Beta(q; a, b) q / (2 pi e)`` at ``e = |eta| = -ln q``,
+    which has a cone or a pole at round galaxies. Here e is replaced with ``h = sqrt(e^2 + softening^2)``, which
+    makes it smooth there; since e de = h dh, the normalisation stays closed:
+
+    .. math::
+
+        p(\\eta) = \\frac{e^{-a h} (1 - e^{-h})^{b - 1}}{2 \\pi h \\, B(a, b) \\, I_{\\exp(-\\delta)}(a, b)} ,
+
+    so exp(-h) follows Beta(a, b) cut at ``exp(-softening)``, which is also how it is sampled.
+
+    Parameters
+    ----------
+    a, b : float
+        Exponents of the Beta law.
+    softening : float
+        Smoothing length in ``-ln q``, positive.
+    """
+
+    a: float
+    b: float
+    softening: float = 0.2
+
+    def __post_init__(self):
+        _require_positive(self, "a", "b", "softening")
+
+    @cached_property
+    def _log_normalisation(self):
+        cut = betainc(self.a, self.b, math.exp(-self.softening))
+        return -_LOG_2PI - float(betaln(self.a, self.b)) - math.log(cut)
+
+    def evaluate(self, eta1, eta2):
+        """Log density, its gradient ``(g1, g2)`` and its Hessian ``(h11, h12, h22)``."""
+        h = math.sqrt(eta1 * eta1 + eta2 * eta2 + self.softening**2)
+        q = math.exp(-h)
+        rest = -math.expm1(-h)
+        value = self._log_normalisation - self.a * h + (self.b - 1) * math.log(rest) - math.log(h)
+        odds = q / rest
+        first = -self.a + (self.b - 1) * odds - 1 / h
+        second = -(self.b - 1) * odds / rest + 1 / (h * h)
+        radial = first / h
+        twist = (second - radial) / (h * h)
+        hessian = (radial + twist * eta1 * eta1, twist * eta1 * eta2, radial + twist * eta2 * eta2)
+        return value, (radial * eta1, radial * eta2), hessian
+
+    def sample(self, n, rng):
+        """`n` draws of (eta1, eta2), shape (n, 2)."""
+        cut = betainc(self.a, self.b, math.exp(-self.softening))
+        h = -np.log(betaincinv(self.a, self.b, cut * rng.uniform(size=n)))
+        e = np.sqrt(np.maximum(h * h - self.softening**2, 0.0))
+        angle = rng.uniform(0, 2 * np.pi, n)
+        return e[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class ColorMixture:
+    """Gaussian mixture of the colours given the log flux, all of whose means shift with it.
+
+    Component j has the mean ``means[j] + slope (log_flux - pivot)``.
+
+    Parameters
+    ----------
+    weights : (J,) array_like
+        Positive weights; they are normalised to sum to one.
+    means : (J, C) array_like
+        Mean colours at the pivot (natural-log flux ratios).
+    covariances : (J, C, C) array_like
+        Positive definite covariances.
+    slope : (C,) array_like, optional
+        Change of the colours per unit log flux; none by default.
+    pivot : float
+        Log flux at which the means are given.
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree, a weight is not positive, or a covariance not positive definite.
+    """
+
+    weights: np.ndarray
+    means: np.ndarray
+    covariances: np.ndarray
+    slope: np.ndarray = None
+    pivot: float = 0.0
+
+    def __post_init__(self):
+        weights = np.array(self.weights, dtype=float)
+        n = weights.size
+        means = np.array(self.means, dtype=float).reshape(n, -1)
+        covariances = np.array(self.covariances, dtype=float)
+        slope = np.zeros(means.shape[1]) if self.slope is None else np.array(self.slope, dtype=float)
+        if weights.ndim != 1 or not np.all(weights > 0):
+            raise ValueError(f"ColorMixture: weights must be positive numbers, got {self.weights!r}")
+        if covariances.size != n * means.shape[1]**2 or slope.shape != means.shape[1:]:
+            raise ValueError(f"ColorMixture: {n} weights and means of shape {means.shape} need covariances of shape "
+                             f"{(n, *means.shape[1:], *means.shape[1:])} and a slope of shape {means.shape[1:]}, got "
+                             f"{covariances.shape} and {slope.shape}")
+        fields = dict(weights=weights / weights.sum(), means=means, slope=slope,
+                      covariances=covariances.reshape(n, means.shape[1], means.shape[1]))
+        for name, value in fields.items():
+            value.setflags(write=False)
+            object.__setattr__(self, name, value)
+        self._precisions  # a covariance that is not positive definite is found now
+
+    def __len__(self):
+        return self.weights.size
+
+    def __eq__(self, other):
+        if not isinstance(other, ColorMixture):
+            return NotImplemented
+        names = ("weights", "means", "covariances", "slope")
+        same = all(np.array_equal(getattr(self, name), getattr(other, name)) for name in names)
+        return same and self.pivot == other.pivot
+
+    @property
+    def n_colors(self):
+        """Number of colours C."""
+        return self.means.shape[1]
+
+    @cached_property
+    def _precisions(self):
+        """Precision matrices (J, C, C) and the log weight and normalisation of each component (J,)."""
+        try:
+            lower = np.linalg.cholesky(self.covariances)
+        except np.linalg.LinAlgError:
+            raise ValueError("ColorMixture: every covariance must be positive definite; widen the degenerate "
+                             "components with a floor") from None
+        inverse = np.linalg.inv(lower)
+        log_det = np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
+        constants = np.log(self.weights) - log_det - 0.5 * self.n_colors * _LOG_2PI
+        return np.ascontiguousarray(inverse.transpose(0, 2, 1) @ inverse), constants
+
+    @property
+    def mean(self):
+        """Mean of the mixture at the pivot, shape (C,)."""
+        return self.weights @ self.means
+
+    @property
+    def covariance(self):
+        """Covariance of the whole mixture, shape (C, C)."""
+        offsets = self.means - self.mean
+        return np.einsum("j,jab->ab", self.weights, self.covariances + offsets[:, :, None] * offsets[:, None, :])
+
+    def evaluate(self, colors, log_flux, component=None):
+        """Log density with its gradient and Hessian with respect to the colours.
+
+        Parameters
+        ----------
+        colors : (C,) array
+            Natural-log flux ratios.
+        log_flux : float
+            Log flux in the reference band.
+        component : int, optional
+            Only this component, times its weight; by default all of them.
+
+        Returns
+        -------
+        value : float
+            Log density.
+        gradient : (C,) array
+            With respect to the colours; that with respect to log_flux is ``-slope . gradient``.
+        hessian : (C, C) array
+            With respect to the colours; with log_flux, ``-hessian slope`` and ``slope' hessian slope``.
+        """
+        precisions, constants = self._precisions
+        at = slice(None) if component is None else slice(component, component + 1)
+        offsets = colors - self.slope * (log_flux - self.pivot) - self.means[at]
+        pulls = np.matmul(precisions[at], offsets[:, :, None])[:, :, 0]
+        logs = constants[at] - 0.5 * np.einsum("jc,jc->j", offsets, pulls)
+        top = logs.max()
+        shares = np.exp(logs - top)
+        total = shares.sum()
+        shares /= total
+        gradient = -(shares @ pulls)
+        hessian = (pulls.T * shares) @ pulls - np.outer(gradient, gradient)
+        hessian -= np.tensordot(shares, precisions[at], 1)
+        return float(top) + math.log(total), gradient, hessian
+
+    def responsibilities(self, colors, log_flux):
+        """Probability of each component given colours (n, C) and log fluxes (n,), shape (n, J)."""
+        precisions, constants = self._precisions
+        shifted = np.asarray(colors) - np.multiply.outer(np.asarray(log_flux) - self.pivot, self.slope)
+        offsets = shifted[:, None, :] - self.means
+        logs = constants - 0.5 * np.einsum("nja,jab,njb->nj", offsets, precisions, offsets)
+        shares = np.exp(logs - logs.max(axis=1, keepdims=True))
+        return shares / shares.sum(axis=1, keepdims=True)
+
+    def sample(self, log_flux, rng):
+        """One draw of the colours for each entry of the array `log_flux`, shape (n, C)."""
+        log_flux = np.asarray(log_flux, dtype=float)
+        which = rng.choice(len(self), size=log_flux.size, p=self.weights)
+        lower = np.linalg.cholesky(self.covariances)[which]
+        noise = rng.standard_normal((log_flux.size, self.n_colors))
+        draws = self.means[which] + np.einsum("nab,nb->na", lower, noise)
+        return draws + np.multiply.outer(log_flux - self.pivot, self.slope)
+
+    def transform(self, matrix):
+        """Mixture of the linear combinations ``matrix @ colors``; matrix has shape (C', C)."""
+        matrix = np.asarray(matrix, dtype=float)
+        return ColorMixture(self.weights, self.means @ matrix.T, matrix @ self.covariances @ matrix.T,
+                            matrix @ self.slope, self.pivot)

@@ -1,0 +1,322 @@
+"""What is believed about sources before the pixels are seen: `Prior`.
+
+The density of one source factorises as
+
+    p(position) p(log_flux) p(colors | log_flux) p(log_radius | log_flux) p(eta1, eta2) p(logit_dev)
+
+with the last three for galaxies only; P(star) is kept apart (`Prior.star_fraction`), because stars and galaxies
+are fitted separately and compared by their evidences. Priors are data: they are read from and written to JSON
+files (see `celestepy.model.prior_file`), and two are shipped, ``sdss-deep`` (the default) and ``celeste2019``.
+"""
+
+import math
+from dataclasses import dataclass, field, replace
+
+import astropy.units as u
+import numpy as np
+from astropy.table import QTable
+
+from celestepy.model.parameters import GALAXY, KINDS, STAR, Bands, layout
+from celestepy.model.prior_file import from_document, read_document, to_document, write_document
+from celestepy.model.prior_laws import AxisRatioLaw, ColorMixture, LogisticBeta, Normal, RadiusLaw
+from celestepy.model.transforms import to_catalog
+
+__all__ = ["GalaxyPrior", "Prior", "StarPrior"]
+
+_COLUMN_UNITS = {"flux": u.nmgy, "mag": u.mag, "color": u.mag, "half_light_radius": u.arcsec,
+                 "position_angle": u.deg}
+
+
+@dataclass(frozen=True)
+class StarPrior:
+    """Laws of the parameters of a star.
+
+    Parameters
+    ----------
+    log_flux : Normal or LogisticBeta
+        Law of ln(flux / nmgy) in the reference band.
+    colors : ColorMixture
+        Law of the natural-log flux ratios of adjacent bands, given the log flux.
+    """
+
+    log_flux: Normal | LogisticBeta
+    colors: ColorMixture
+
+
+@dataclass(frozen=True)
+class GalaxyPrior(StarPrior):
+    """Laws of the parameters of a galaxy: those of `StarPrior` and its shape.
+
+    Parameters
+    ----------
+    log_radius : RadiusLaw
+        Law of ln(circularised half-light radius / arcsec), given the log flux.
+    axis_ratio : AxisRatioLaw
+        Law of (eta1, eta2).
+    dev_fraction : LogisticBeta
+        Law of the logit of the de Vaucouleurs fraction.
+    """
+
+    log_radius: RadiusLaw
+    axis_ratio: AxisRatioLaw
+    dev_fraction: LogisticBeta
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Prior of a population of stars and galaxies in given bands. Immutable.
+
+    Parameters
+    ----------
+    bands : Bands
+        Bands and reference band that the laws are expressed in.
+    star_fraction : float
+        Probability that a source is a star, between 0 and 1.
+    star : StarPrior
+        Laws of the stars.
+    galaxy : GalaxyPrior
+        Laws of the galaxies.
+    name : str
+        Name, kept in the metadata of catalogues.
+    provenance : dict of str
+        Where each part comes from.
+
+    Raises
+    ------
+    ValueError
+        If the star fraction is outside (0, 1) or a mixture has the wrong number of colours.
+    """
+
+    bands: Bands
+    star_fraction: float
+    star: StarPrior
+    galaxy: GalaxyPrior
+    name: str = "unnamed"
+    provenance: dict = field(default_factory=dict, compare=False)
+
+    def __post_init__(self):
+        object.__setattr__(self, "bands", Bands.of(self.bands))
+        if not 0 < self.star_fraction < 1:
+            raise ValueError(f"star_fraction must lie between 0 and 1, got {self.star_fraction!r}")
+        for kind in KINDS:
+            n_colors = getattr(self, kind).colors.n_colors
+            if n_colors != len(self.bands) - 1:
+                raise ValueError(f"the {kind} colour mixture has {n_colors} colours, but the bands "
+                                 f"{self.bands.names} make {len(self.bands) - 1}")
+
+    @classmethod
+    def load(cls, source):
+        """Read a prior from a JSON file, or one of the shipped ones by name.
+
+        Parameters
+        ----------
+        source : str or path
+            Path of a file, or ``"sdss-deep"`` or ``"celeste2019"``.
+
+        Returns
+        -------
+        Prior
+            The prior.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is neither such a file nor such a shipped prior.
+        ValueError
+            If the file is not a valid prior; the message names the file and the entry.
+        """
+        document, path = read_document(source)
+        try:
+            return from_document(document, cls, StarPrior, GalaxyPrior)
+        except (KeyError, TypeError, ValueError) as error:
+            reason = f"the entry {error} is missing" if isinstance(error, KeyError) else str(error)
+            raise ValueError(f"{path} is not a valid prior: {reason}") from error
+
+    @classmethod
+    def default(cls, bands="ugriz", reference=None):
+        """The default prior, ``sdss-deep``, for the given bands."""
+        return cls.load("sdss-deep").for_bands(bands, reference)
+
+    def save(self, path):
+        """Write the prior to a JSON file, from which `load` reads an equal one."""
+        write_document(to_document(self), path)
+
+    @property
+    def log_odds(self):
+        """ln(P(star) / P(galaxy))."""
+        return math.log(self.star_fraction) - math.log1p(-self.star_fraction)
+
+    def log_type_probability(self, kind):
+        """ln P(kind), for "star" or "galaxy"."""
+        return math.log(self.star_fraction if kind == STAR else 1 - self.star_fraction)
+
+    def for_bands(self, bands, reference=None):
+        """The same prior for other bands: a subset of the known ones, in any order.
+
+        Colours of bands that are no longer adjacent are sums of the old ones, so their mixture is mapped
+        exactly. Where the reference band changes, the laws that involve the log flux are shifted by the mean colour
+        between the two bands (and a normal law widened by its scatter), which is right to first order.
+
+        Parameters
+        ----------
+        bands : Bands or sequence of str
+            The bands wanted.
+        reference : str, optional
+            Their reference band; by default r, or else the middle one.
+
+        Returns
+        -------
+        Prior
+            Prior in the new bands.
+
+        Raises
+        ------
+        ValueError
+            If a band is unknown to this prior; the message names it.
+        """
+        new = Bands.of(bands, reference)
+        if new == self.bands:
+            return self
+        unknown = [band for band in new if band not in self.bands.names]
+        if unknown:
+            raise ValueError(f"the prior {self.name!r} has no colours for the band(s) {', '.join(unknown)}; it knows "
+                             f"{', '.join(self.bands)}: leave those bands out, or load a prior that has them")
+        rows = self.bands.log_flux_matrix[[self.bands.names.index(band) for band in new], 1:]
+        to_reference = self.bands.log_flux_matrix[self.bands.names.index(new.reference), 1:]
+        star, galaxy = (_in_bands(getattr(self, kind), np.diff(rows, axis=0), to_reference) for kind in KINDS)
+        return replace(self, bands=new, star=star, galaxy=galaxy)
+
+    def log_density(self, kind, theta, position_sd, order=2, component=None):
+        """Log density of all the parameters of one source, with exact derivatives.
+
+        Parameters
+        ----------
+        kind : {"star", "galaxy"}
+            Type of source.
+        theta : (n,) array
+            Free vector (see `celestepy.model.parameters`).
+        position_sd : float
+            Standard deviation of the position about the seed in each of u and v (arcsec).
+        order : {0, 1, 2}
+            Highest derivative wanted.
+        component : int, optional
+            Only this component of the colour mixture, times its weight; by default the whole mixture.
+
+        Returns
+        -------
+        value : float
+            Log density, normalised over theta (over all components); P(kind) is not in it.
+        gradient : (n,) array or None
+            Its gradient, if order >= 1.
+        hessian : (n, n) array or None
+            Its Hessian, if order >= 2.
+        """
+        laws = getattr(self, kind)
+        at = layout(kind, len(self.bands))
+        gradient, hessian = np.zeros(at.size), np.zeros((at.size, at.size))
+        log_flux = float(theta[at.log_flux])
+        value = _add_position(theta, position_sd, gradient, hessian)
+        value += _add_fluxes(laws, theta, log_flux, at, component, gradient, hessian)
+        if kind == GALAXY:
+            value += _add_shape(laws, theta, log_flux, at, gradient, hessian)
+        return value, gradient if order >= 1 else None, hessian if order >= 2 else None
+
+    def sample_theta(self, kind, n, rng):
+        """Draw `n` free vectors of one type with u = v = 0, shape (n, size), with the NumPy generator `rng`."""
+        laws = getattr(self, kind)
+        at = layout(kind, len(self.bands))
+        theta = np.zeros((n, at.size))
+        log_flux = theta[:, at.log_flux] = laws.log_flux.sample(n, rng)
+        theta[:, at.colors] = laws.colors.sample(log_flux, rng)
+        if kind == GALAXY:
+            theta[:, at.log_radius] = laws.log_radius.sample(log_flux, rng)
+            theta[:, at.ellipticity] = laws.axis_ratio.sample(n, rng)
+            theta[:, at.logit_dev] = laws.dev_fraction.sample(n, rng)
+        return theta
+
+    def sample(self, n, rng):
+        """Draw `n` sources of both types.
+
+        Parameters
+        ----------
+        n : int
+            Number of sources.
+        rng : numpy.random.Generator
+            Source of randomness.
+
+        Returns
+        -------
+        astropy.table.QTable
+            One row per source: ``is_star`` and the columns of `celestepy.model.transforms.to_catalog`, with
+            units; the shape of a star is NaN.
+        """
+        is_star = rng.uniform(size=n) < self.star_fraction
+        values = {}
+        for kind in (GALAXY, STAR):
+            rows = is_star if kind == STAR else ~is_star
+            theta = self.sample_theta(kind, int(rows.sum()), rng)
+            for name, value in to_catalog(kind, theta, self.bands).items():
+                values.setdefault(name, np.full(n, np.nan))[rows] = value
+        table = QTable({"is_star": is_star})
+        for name, value in values.items():
+            unit = _COLUMN_UNITS.get(name, _COLUMN_UNITS.get(name.partition("_")[0]))
+            table[name] = value if unit is None else value * unit
+        return table
+
+
+def _in_bands(laws, to_colors, to_reference):
+    """Laws in other bands: the matrix to their colours, and the row to their reference band."""
+    mixture = laws.colors
+    shift = float(to_reference @ mixture.mean)
+    log_flux = laws.log_flux
+    if isinstance(log_flux, Normal):
+        stretch = 1 + float(to_reference @ mixture.slope)
+        variance = (stretch * log_flux.sd)**2 + float(to_reference @ mixture.covariance @ to_reference)
+        mean = log_flux.mean + shift + (stretch - 1) * (log_flux.mean - mixture.pivot)
+        log_flux = Normal(mean, math.sqrt(variance))
+    else:
+        log_flux = replace(log_flux, location=log_flux.location + shift)
+    colors = replace(mixture.transform(to_colors), pivot=mixture.pivot + shift)
+    changes = dict(log_flux=log_flux, colors=colors)
+    if isinstance(laws, GalaxyPrior):
+        changes["log_radius"] = replace(laws.log_radius, pivot=laws.log_radius.pivot + shift)
+    return replace(laws, **changes)
+
+
+def _add_position(theta, sd, gradient, hessian):
+    """Log density of the isotropic Gaussian of the position; fills its part of the derivatives."""
+    precision = 1.0 / (sd * sd)
+    u, v = float(theta[0]), float(theta[1])
+    gradient[:2] = -precision * u, -precision * v
+    hessian[0, 0] = hessian[1, 1] = -precision
+    return -0.5 * precision * (u * u + v * v) + math.log(precision / (2 * math.pi))
+
+
+def _add_fluxes(laws, theta, log_flux, at, component, gradient, hessian):
+    """Log density of the log flux and the colours; fills their part of the derivatives."""
+    value, first, second = laws.log_flux.evaluate(log_flux)
+    mixture = laws.colors
+    color_value, pull, bend = mixture.evaluate(theta[at.colors], log_flux, component)
+    bend_slope = bend @ mixture.slope
+    gradient[at.log_flux] = first - mixture.slope @ pull
+    gradient[at.colors] = pull
+    hessian[at.log_flux, at.log_flux] = second + mixture.slope @ bend_slope
+    hessian[at.log_flux, at.colors] = hessian[at.colors, at.log_flux] = -bend_slope
+    hessian[at.colors, at.colors] = bend
+    return value + color_value
+
+
+def _add_shape(laws, theta, log_flux, at, gradient, hessian):
+    """Log density of the shape of a galaxy; fills and adds its part of the derivatives."""
+    radius, eta, dev = at.log_radius, at.ellipticity, at.logit_dev
+    value, first, second = laws.log_radius.evaluate(float(theta[radius]), log_flux)
+    slope = laws.log_radius.slope
+    gradient[radius] = first
+    gradient[at.log_flux] -= slope * first
+    hessian[radius, radius] = second
+    hessian[radius, at.log_flux] = hessian[at.log_flux, radius] = -slope * second
+    hessian[at.log_flux, at.log_flux] += slope * slope * second
+    eta_value, gradient[eta], (h11, h12, h22) = laws.axis_ratio.evaluate(*theta[eta].tolist())
+    hessian[eta, eta] = ((h11, h12), (h12, h22))
+    dev_value, gradient[dev], hessian[dev, dev] = laws.dev_fraction.evaluate(float(theta[dev]))
+    return value + eta_value + dev_value
