@@ -1,0 +1,21 @@
+"""The errors and warnings of the images room."""
+
+from astropy.utils.exceptions import AstropyUserWarning
+
+__all__ = ["ImageError", "PSFResidualWarning", "one_line"]
+
+
+class ImageError(ValueError):
+    """An image, PSF, noise model or file that cannot be used as given.
+
+    The message is one line: what is wrong, the value found, what was expected, and the remedy.
+    """
+
+
+class PSFResidualWarning(AstropyUserWarning):
+    """The mixture of Gaussians misses a large part of the PSF it was fitted to."""
+
+
+def one_line(error):
+    """The message of any exception on a single line, for quoting inside an `ImageError`."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,59 @@
+"""Opening FITS files so that whatever is wrong with them becomes one line naming the file."""
+
+import warnings
+from pathlib import Path
+
+from astropy.io import fits
+from astropy.utils.exceptions import AstropyUserWarning
+from astropy.wcs import WCS, FITSFixedWarning
+
+from celestepy.images.errors import ImageError, one_line
+
+__all__ = ["header_wcs", "read_hdus", "select_hdu"]
+
+
+def read_hdus(path):
+    """All HDUs of a FITS file (plain, .gz, .bz2 or .fz), fully in memory.
+
+    Raises
+    ------
+    ImageError
+        If the file is missing, is not FITS, or ends early.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ImageError(f"{path}: no such file; check the name")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("error", ".*truncated.*", AstropyUserWarning)
+            with fits.open(path, memmap=False, lazy_load_hdus=False) as hdus:
+                for hdu in hdus:
+                    hdu.data  # noqa: B018 - reading it now is what finds a file that ends early
+                return list(hdus)
+    except (OSError, EOFError, ValueError, TypeError, AstropyUserWarning, fits.VerifyError) as error:
+        raise ImageError(f"{path}: not a whole FITS file ({one_line(error)}); fetch it again") from error
+
+
+def select_hdu(hdus, extension, path):
+    """The HDU of an extension number or name; without one, the first that holds an image."""
+    if extension is None:
+        found = [hdu for hdu in hdus if hdu.is_image and hdu.data is not None]
+    elif isinstance(extension, int):
+        found = hdus[extension : extension + 1] if extension >= 0 else []
+    else:
+        found = [hdu for hdu in hdus if hdu.name == str(extension).upper()]
+    if not found or found[0].data is None:
+        names = ", ".join(f"{i} {hdu.name}".strip() for i, hdu in enumerate(hdus))
+        raise ImageError(f"{path}: no data in extension {extension!r}, expected one of: {names}")
+    return found[0]
+
+
+def header_wcs(header, path):
+    """The WCS of a header, without the warnings about keywords that astropy repairs by itself."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FITSFixedWarning)
+            return WCS(header)
+    except Exception as error:  # wcslib raises many kinds, all of which mean the same to the caller
+        raise ImageError(f"{path}: unusable WCS ({one_line(error)}); repair the header") from error

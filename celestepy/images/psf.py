@@ -1,0 +1,275 @@
+"""Point spread functions: `psf.at(x, y)` gives a mixture of Gaussians anywhere on the image.
+
+All PSFs here are effective PSFs: the response of a pixel is included, so that a model sampled at pixel centres is the flux
+in the pixel. A stamp from an optical model without its pixel must be integrated over pixels first.
+"""
+
+import warnings
+from abc import ABC, abstractmethod
+
+import numpy as np
+from scipy.ndimage import map_coordinates
+
+from celestepy.images.errors import ImageError, PSFResidualWarning
+from celestepy.images.psf_mixture import SIGMA_TO_FWHM, PSFMixture, fit_mixture
+
+__all__ = ["PSF", "GaussianPSF", "MixturePSF", "MoffatPSF", "ScaledPSF", "StampPSF", "VaryingPSF"]
+
+WARN_RESIDUAL = 0.10
+CELL = 128  # pixels; a survey PSF changes by well under a percent across one cell
+
+
+class PSF(ABC):
+    """A point spread function that may vary over the image."""
+
+    @abstractmethod
+    def at(self, x, y):
+        """The `PSFMixture` at image pixel coordinates x, y."""
+
+    @abstractmethod
+    def stamp(self, x, y):
+        """Square array (odd side) of the PSF at image pixel scale, centred on its middle pixel."""
+
+
+class MixturePSF(PSF):
+    """The same mixture of Gaussians everywhere.
+
+    Parameters
+    ----------
+    mixture : PSFMixture
+    """
+
+    def __init__(self, mixture):
+        if not isinstance(mixture, PSFMixture):
+            raise ImageError(
+                f"mixture: {type(mixture).__name__}, expected a PSFMixture(amplitudes (n,), means (n, 2), covariances (n, 3))"
+            )
+        self.mixture = mixture
+
+    def at(self, x, y):
+        """The mixture, whatever x and y."""
+        return self.mixture
+
+    def stamp(self, x, y):
+        """Rendering of the mixture out to four times its widest rms width."""
+        return _rendered(self.mixture)
+
+
+class GaussianPSF(MixturePSF):
+    """A round Gaussian.
+
+    Parameters
+    ----------
+    fwhm : float, optional
+        Full width at half maximum, pixels.
+    sigma : float, optional
+        Standard deviation, pixels; give one of the two.
+    """
+
+    def __init__(self, fwhm=None, sigma=None):
+        if (fwhm is None) == (sigma is None):
+            raise ImageError(f"GaussianPSF: fwhm={fwhm}, sigma={sigma}, expected exactly one of them, in pixels")
+        sigma = _positive("sigma", sigma) if fwhm is None else _positive("fwhm", fwhm) / SIGMA_TO_FWHM
+        super().__init__(PSFMixture([1.0], [[0.0, 0.0]], [[sigma**2, 0.0, sigma**2]]))
+
+
+class StampPSF(PSF):
+    """A PSF given as a pixel array, the same everywhere on the image.
+
+    Parameters
+    ----------
+    stamp : array_like (ny, nx)
+        Effective PSF (pixel response included) sampled every 1 / oversampling image pixels. Any normalisation: it is
+        divided by its sum.
+    oversampling : float, optional
+        Stamp pixels per image pixel, usually 1 to 5.
+    center : (float, float), optional
+        Stamp pixel coordinates x, y (0-based) of the source position; the geometric centre by default, which lies on
+        a pixel for odd sides and between pixels for even ones.
+    n_components : int, optional
+        Number of Gaussians; by default 3, or 4 where needed.
+
+    Warns
+    -----
+    PSFResidualWarning
+        If the rms misfit of the mixture exceeds 10% of the stamp's rms.
+    """
+
+    def __init__(self, stamp, oversampling=1, center=None, n_components=None):
+        self.pixels = _checked_stamp(stamp)
+        self.oversampling = _positive("oversampling", oversampling)
+        ny, nx = self.pixels.shape
+        self.center = ((nx - 1) / 2, (ny - 1) / 2) if center is None else _checked_center(center, (ny, nx))
+        self._mixture = fit_mixture(
+            self.pixels, self.center, oversampling=self.oversampling, n_components=n_components
+        )
+        _warn_if_poor(self._mixture, "PSF stamp")
+
+    def at(self, x, y):
+        """The mixture fitted to the stamp, whatever x and y."""
+        return self._mixture
+
+    def stamp(self, x, y):
+        """The stamp at image pixel scale, interpolated (cubic spline) where oversampled or off centre."""
+        return resampled(self.pixels, self.center, self.oversampling)
+
+
+class MoffatPSF(StampPSF):
+    """A round Moffat profile (1 + (r / a)^2)^-beta, integrated over pixels, as a mixture of Gaussians.
+
+    Parameters
+    ----------
+    fwhm : float
+        Full width at half maximum before the pixel, pixels.
+    beta : float, optional
+        Slope of the wings, > 1.
+    """
+
+    def __init__(self, fwhm, beta=3.0):
+        fwhm = _positive("fwhm", fwhm)
+        if not (np.isfinite(beta) and beta > 1):
+            raise ImageError(f"beta: {beta}, expected a finite number > 1: a shallower Moffat has no finite flux")
+        self.fwhm, self.beta = fwhm, float(beta)
+        super().__init__(_moffat_pixels(fwhm, self.beta))
+
+
+class VaryingPSF(PSF):
+    """Base of PSF models that vary with position: one mixture fit for each cell of 128 x 128 pixels, made when asked for.
+
+    Every cell's fit starts from the fit at `reference`, so results do not depend on the order of calls nor on threads.
+    Subclasses give `pixel_model(x, y)`, the stamp of any position with its centre and oversampling.
+
+    Parameters
+    ----------
+    reference : (float, float)
+        Image position x, y at which the first fit is made, usually the image centre.
+    name : str
+        What the messages call this PSF, usually the file.
+    """
+
+    def __init__(self, reference, name):
+        self.reference, self.name = reference, name
+        self._cells = {}
+        self._start = None
+
+    @abstractmethod
+    def pixel_model(self, x, y):
+        """(stamp, (center x, center y), oversampling) at image position x, y; the stamp sums to one."""
+
+    def at(self, x, y):
+        """The mixture of the cell that holds x, y."""
+        key = (int(x // CELL), int(y // CELL))
+        found = self._cells.get(key)
+        if found is None:
+            found = self._cells.setdefault(key, self._fit_cell(key))
+        return found
+
+    def stamp(self, x, y):
+        """The model at x, y at image pixel scale."""
+        return resampled(*self.pixel_model(x, y))
+
+    def reference_mixture(self):
+        """The mixture at the reference position, from which all others start."""
+        if self._start is None:
+            stamp, center, oversampling = self.pixel_model(*self.reference)
+            mixture = fit_mixture(stamp, center, oversampling=oversampling)
+            _warn_if_poor(mixture, self.name)
+            self._start = mixture
+        return self._start
+
+    def _fit_cell(self, key):
+        stamp, center, oversampling = self.pixel_model((key[0] + 0.5) * CELL, (key[1] + 0.5) * CELL)
+        return fit_mixture(stamp, center, oversampling=oversampling, start=self.reference_mixture())
+
+
+class ScaledPSF(PSF):
+    """A PSF whose flux is multiplied by a factor: 1 / aperture correction.
+
+    Parameters
+    ----------
+    psf : PSF
+        The PSF that is scaled.
+    flux : float
+        Fraction of a star's calibrated flux that lies in `psf`.
+    """
+
+    def __init__(self, psf, flux):
+        self.psf, self.flux = psf, _positive("flux", flux)
+        self._scaled = {}
+
+    def at(self, x, y):
+        """The scaled mixture at x, y."""
+        mixture = self.psf.at(x, y)
+        found = self._scaled.get(id(mixture))  # mixtures live as long as the PSF's own cache, which `psf` keeps alive
+        if found is None or found[0] is not mixture:
+            found = self._scaled[id(mixture)] = (mixture, mixture.scaled(self.flux))
+        return found[1]
+
+    def stamp(self, x, y):
+        """The scaled stamp at x, y."""
+        return self.flux * self.psf.stamp(x, y)
+
+
+def resampled(pixels, center, oversampling):
+    """A PSF stamp at image pixel scale with the source on the middle pixel; odd side, cubic spline interpolation."""
+    ny, nx = pixels.shape
+    half = int(min(center[0], nx - 1 - center[0], center[1], ny - 1 - center[1]) // oversampling)
+    offsets = oversampling * np.arange(-half, half + 1)
+    columns, rows = center[0] + offsets, center[1] + offsets
+    if np.all(columns == np.rint(columns)) and np.all(rows == np.rint(rows)) and oversampling == 1:
+        return pixels[np.ix_(rows.astype(int), columns.astype(int))].copy()
+    grid = np.meshgrid(rows, columns, indexing="ij")
+    return oversampling**2 * map_coordinates(pixels, grid, order=3, mode="nearest")
+
+
+def _rendered(mixture):
+    widest = np.sqrt(mixture.covariances[:, [0, 2]].max())
+    half = int(np.ceil(4 * widest + np.abs(mixture.means).max()))
+    return mixture.render((2 * half + 1, 2 * half + 1), half, half)
+
+
+def _moffat_pixels(fwhm, beta, samples=5):
+    """Moffat profile integrated over image pixels, out to where it holds all but about 1e-4 of the flux."""
+    core = fwhm / (2 * np.sqrt(2 ** (1 / beta) - 1))
+    reach = core * np.sqrt(max(1e-4 ** (1 / (1 - beta)) - 1, 1.0))
+    half = int(np.ceil(min(max(reach, 3 * fwhm), 12 * fwhm + 5)))
+    fine = (np.arange(samples * (2 * half + 1)) + 0.5) / samples - 0.5 - half
+    values = (1 + (fine[:, None] ** 2 + fine**2) / core**2) ** -beta
+    side = 2 * half + 1
+    return values.reshape(side, samples, side, samples).mean(axis=(1, 3))
+
+
+def _warn_if_poor(mixture, name):
+    if mixture.residual > WARN_RESIDUAL:
+        warnings.warn(
+            f"{name}: {len(mixture)} Gaussians leave an rms residual of {mixture.residual:.0%} of the PSF, expected < 10%;"
+            " fluxes will be biased; check the stamp's centre, background and oversampling",
+            PSFResidualWarning,
+            stacklevel=3,
+        )
+
+
+def _positive(argument, value):
+    number = float(value)
+    if not (np.isfinite(number) and number > 0):
+        raise ImageError(f"{argument}: {number}, expected a finite number > 0")
+    return number
+
+
+def _checked_center(center, shape):
+    x, y = (float(value) for value in center)
+    if not (0 <= x <= shape[1] - 1 and 0 <= y <= shape[0] - 1):
+        raise ImageError(f"center: ({x}, {y}), expected x, y inside the stamp of {shape[1]} x {shape[0]} pixels, 0-based")
+    return x, y
+
+
+def _checked_stamp(stamp):
+    pixels = np.ma.filled(np.ma.asarray(stamp).astype(float), np.nan)
+    if pixels.ndim != 2 or min(pixels.shape) < 3:
+        raise ImageError(f"stamp: shape {pixels.shape}, expected a two-dimensional array of at least 3 x 3 pixels")
+    total = pixels.sum()
+    if not (np.isfinite(total) and total > 0):
+        raise ImageError(f"stamp: sum {total}, expected finite pixels with a positive sum; replace NaN and masked ones by 0")
+    pixels = pixels / total
+    pixels.setflags(write=False)
+    return pixels
