@@ -1,0 +1,491 @@
+"""The pixel kernel: log likelihood of a scene with gradient and Hessian. Included by every variant.
+
+An image is cut into strips of VD_WIDTH columns and these into tiles of at most TILE_ROWS rows, whose planes stay in
+the first-level cache. In a tile, first every Gaussian adds itself to the planes (profile and first derivatives),
+then the likelihood of the pixels is formed with its slope l' and curvature l'', then the products l'' d_a d_b
+are summed, and last the second derivatives of the profiles are summed against l' by moments (_moments.pxd).
+"""
+
+import numpy as np
+
+from libc.string cimport memset
+
+from celestepy.model._gaussian cimport (
+    GALAXY_PLANES,
+    STAR_PLANES,
+    Gaussian,
+    Run,
+    add_galaxy_planes,
+    add_star_planes,
+    add_values,
+    find_rows,
+    set_gaussian,
+    start,
+)
+from celestepy.model._moments cimport (
+    LEVELS,
+    ColumnMoments,
+    Moments,
+    add_galaxy_moments,
+    add_galaxy_slopes,
+    add_star_moments,
+    five_moments,
+    set_levels,
+    three_moments,
+)
+from celestepy.model._poisson cimport Pixels, Term, gaussian, poisson
+from celestepy.model._scene cimport (
+    Source,
+    add_scene_block,
+    add_scene_gradient,
+    add_source_curvature,
+    place_source,
+    plane_factor,
+    source_gradient,
+)
+from celestepy.model._simd cimport (
+    VD_WIDTH,
+    vd,
+    vd_allocate,
+    vd_free,
+    vd_lanes,
+    vd_processor_runs,
+    vd_splat,
+    vd_sum,
+)
+
+cdef enum:
+    TILE_ROWS = 64          # as many as the recurrences may run without a fresh start
+
+cdef struct Photo:          # the pixels of one image, strip after strip, row after row
+    Pixels* pixels
+    int height
+    int width
+    int n_strips
+    int n_tiles
+    int band
+    bint poisson
+
+width = VD_WIDTH
+
+
+def processor_runs(int width):
+    """Whether this machine runs the variant with vectors of ``width`` doubles."""
+    return vd_processor_runs(width)
+
+
+cdef inline Py_ssize_t rounded_up(Py_ssize_t n, Py_ssize_t multiple) noexcept nogil:
+    return (n + multiple - 1) // multiple * multiple
+
+
+cdef inline void add_products(
+    const vd* planes, Py_ssize_t n_planes, const vd* weight, Py_ssize_t n_rows, vd* products
+) noexcept nogil:
+    """products[a, b] += sum over rows of weight d_a d_b, for a <= b at least; blocks of 2 x 4 fill the registers."""
+    cdef Py_ssize_t a, b, row
+    cdef const vd* d
+    cdef vd* out
+    cdef vd w, p, q, p0, p1, p2, p3, q0, q1, q2, q3
+    for a in range(0, n_planes, 2):
+        for b in range(a // 4 * 4, n_planes, 4):
+            p0 = p1 = p2 = p3 = q0 = q1 = q2 = q3 = vd_splat(0.)
+            d = planes
+            for row in range(n_rows):
+                w = weight[row]
+                p = w * d[a]
+                q = w * d[a + 1]
+                p0 = p0 + p * d[b]
+                p1 = p1 + p * d[b + 1]
+                p2 = p2 + p * d[b + 2]
+                p3 = p3 + p * d[b + 3]
+                q0 = q0 + q * d[b]
+                q1 = q1 + q * d[b + 1]
+                q2 = q2 + q * d[b + 2]
+                q3 = q3 + q * d[b + 3]
+                d += n_planes
+            out = products + a * n_planes + b
+            out[0] += p0
+            out[1] += p1
+            out[2] += p2
+            out[3] += p3
+            out += n_planes
+            out[0] += q0
+            out[1] += q1
+            out[2] += q2
+            out[3] += q3
+
+
+cdef class PixelKernel:
+    """Copies of the pixels, the PSF components and the scratch memory of one set of patches.
+
+    Nothing is checked here; `celestepy.model.pixel_rate` does. Positions are those of the patch, not of the image.
+    """
+
+    cdef int n_images, n_sources, n_bands
+    cdef Photo* photos
+    cdef const double[:, ::1] psf               # amplitude, mean x, y, covariance xx, xy, yy
+    cdef const int[:, ::1] psf_first            # (N, K + 1): where the components of each source begin
+    cdef const double[:, :, ::1] positions
+    cdef const double[:, :, ::1] jacobians      # (N, K, 4)
+    cdef const unsigned char[:, ::1] visible
+    cdef const double[:, ::1] profiles          # rows: amplitude, variance, is de Vaucouleurs
+    # scratch, for the image at hand
+    cdef Source* sources
+    cdef Gaussian* gaussians
+    cdef Run* runs
+    cdef vd* planes
+    cdef vd* slope
+    cdef vd* curvature
+    cdef vd* levels
+    cdef vd* products
+    cdef double* gradient
+    cdef double* hessian
+    cdef int n_active, n_gaussians, n_numbers
+    cdef Py_ssize_t stride
+    cdef vd* _all
+
+    def __cinit__(self, images, int n_bands, psf, psf_first, positions, jacobians, visible, profiles):
+        self.n_images, self.n_sources, self.n_bands = len(images), positions.shape[1], n_bands
+        self.psf, self.psf_first = psf, psf_first
+        self.positions, self.jacobians, self.visible = positions, jacobians, visible
+        self.profiles = profiles
+        self.photos = <Photo*>vd_allocate(self.n_images * sizeof(Photo))
+        if self.photos == NULL:
+            raise MemoryError
+        memset(self.photos, 0, self.n_images * sizeof(Photo))
+        for n, image in enumerate(images):
+            self._copy(n, *image)
+        self._reserve(max((psf_first[:, -1] - psf_first[:, 0]).max(), 1) * len(profiles))
+
+    def __dealloc__(self):
+        cdef int n
+        if self.photos != NULL:
+            for n in range(self.n_images):
+                vd_free(self.photos[n].pixels)
+        vd_free(self.photos)
+        vd_free(self.sources)
+        vd_free(self.gaussians)
+        vd_free(self.runs)
+        vd_free(self._all)
+        vd_free(self.gradient)
+
+    def _copy(
+        self, int n, const double[:, ::1] data, const double[:, ::1] weight, const double[:, ::1] background,
+        const double[:, ::1] floor, int band, bint poisson,
+    ):
+        """Rearrange an image into strips; columns beyond its edge get weight zero."""
+        cdef Photo* photo = &self.photos[n]
+        cdef Pixels* pixels
+        cdef int row, strip, lane, column
+        photo.height, photo.width = data.shape[0], data.shape[1]
+        photo.n_strips = rounded_up(photo.width, VD_WIDTH) // VD_WIDTH
+        photo.n_tiles = rounded_up(photo.height, TILE_ROWS) // TILE_ROWS
+        photo.band, photo.poisson = band, poisson
+        photo.pixels = <Pixels*>vd_allocate(photo.n_strips * photo.height * sizeof(Pixels))
+        if photo.pixels == NULL:
+            raise MemoryError
+        for strip in range(photo.n_strips):
+            for row in range(photo.height):
+                pixels = &photo.pixels[strip * photo.height + row]
+                for lane in range(VD_WIDTH):
+                    column = strip * VD_WIDTH + lane
+                    inside = column < photo.width
+                    (<double*>&pixels.data)[lane] = data[row, column] if inside else 0.
+                    (<double*>&pixels.weight)[lane] = weight[row, column] if inside else 0.
+                    (<double*>&pixels.background)[lane] = background[row, column] if inside else 1.
+                    (<double*>&pixels.floor)[lane] = floor[row, column] if inside else 1.
+
+    def _reserve(self, Py_ssize_t n_gaussians):
+        """Scratch memory for the largest image: all sources visible, all galaxies."""
+        cdef Py_ssize_t numbers = self.n_sources * GALAXY_PLANES + 1
+        cdef Py_ssize_t stride = rounded_up(numbers, 4)
+        self.sources = <Source*>vd_allocate(self.n_sources * sizeof(Source))
+        self.gaussians = <Gaussian*>vd_allocate(n_gaussians * sizeof(Gaussian))
+        self.runs = <Run*>vd_allocate(n_gaussians * sizeof(Run))
+        self._all = <vd*>vd_allocate((TILE_ROWS * (stride + 2 + LEVELS) + stride * stride) * sizeof(vd))
+        self.gradient = <double*>vd_allocate((numbers + numbers * numbers) * sizeof(double))
+        if (
+            self.sources == NULL or self.gaussians == NULL or self.runs == NULL or self._all == NULL
+            or self.gradient == NULL
+        ):
+            raise MemoryError
+        self.planes = self._all
+        self.slope = self.planes + TILE_ROWS * stride
+        self.curvature = self.slope + TILE_ROWS
+        self.levels = self.curvature + TILE_ROWS
+        self.products = self.levels + TILE_ROWS * LEVELS
+        self.hessian = self.gradient + numbers
+
+    def evaluate(
+        self, const unsigned char[::1] is_galaxy, const double[:, ::1] scene, const double[::1] sky, int order,
+        double[::1] gradient, double[:, ::1] hessian,
+    ):
+        """Log likelihood; adds to ``gradient`` if order > 0 and to ``hessian`` if order > 1."""
+        cdef int n
+        cdef double value = 0.
+        cdef double* g = &gradient[0] if order > 0 else NULL
+        cdef double* h = &hessian[0, 0] if order > 1 else NULL
+        with nogil:
+            for n in range(self.n_images):
+                self._place(n, &is_galaxy[0], &scene[0, 0], order > 1)
+                value += self._sum_image(n, sky[n], order)
+                if order > 0:
+                    self._finish_gradient(n, g)
+                if order > 1:
+                    self._finish_hessian(n, h)
+        return value
+
+    def render(
+        self, int n, const unsigned char[::1] is_galaxy, const double[:, ::1] scene, double[:, :, ::1] out
+    ):
+        """Profiles of unit flux of all sources in image ``n`` into ``out`` (K, h, w), which must be zero."""
+        cdef Photo* photo = &self.photos[n]
+        cdef int strip, tile, first, rows, row, i, lane, last
+        cdef vd value
+        cdef Source* s
+        with nogil:
+            self._place(n, &is_galaxy[0], &scene[0, 0], False)
+            for strip in range(photo.n_strips):
+                last = min(VD_WIDTH, photo.width - strip * VD_WIDTH)
+                for tile in range(photo.n_tiles):
+                    first = tile * TILE_ROWS
+                    rows = min(TILE_ROWS, photo.height - first)
+                    self._draw(strip * VD_WIDTH, first, rows, False)
+                    for i in range(self.n_active):
+                        s = &self.sources[i]
+                        for row in range(rows):
+                            value = self.planes[row * self.stride + s.plane]
+                            for lane in range(last):
+                                out[s.index, first + row, strip * VD_WIDTH + lane] = (<double*>&value)[lane]
+
+    cdef void _place(
+        self, int n, const unsigned char* is_galaxy, const double* scene, bint with_derivatives
+    ) noexcept nogil:
+        """Sources visible in image n and their Gaussians; where their planes lie."""
+        cdef int k, plane = 0
+        cdef Source* s
+        self.n_active = self.n_gaussians = 0
+        for k in range(self.n_sources):
+            if not self.visible[n, k]:
+                continue
+            s = &self.sources[self.n_active]
+            self.n_active += 1
+            s.index = k
+            s.n_numbers = GALAXY_PLANES if is_galaxy[k] else STAR_PLANES
+            s.plane = plane
+            plane += s.n_numbers
+            s.psf, s.psf_end = self.psf_first[n, k], self.psf_first[n, k + 1]
+            place_source(
+                s, scene + k * (self.n_bands + 6), &self.positions[n, k, 0], &self.jacobians[n, k, 0],
+                self.n_bands, self.photos[n].band,
+            )
+            memset(&s.moments, 0, sizeof(Moments))
+            self._set_gaussians(s)
+        self.n_numbers = plane + 1
+        self.stride = rounded_up(self.n_numbers, 4)
+        if with_derivatives:
+            memset(self.products, 0, self.stride * self.stride * sizeof(vd))
+
+    cdef void _set_gaussians(self, Source* s) noexcept nogil:
+        """One Gaussian per component of the PSF and, for a galaxy, of the profile; those of one PSF component in a row."""
+        cdef int c, j
+        cdef const double* p
+        cdef double v
+        cdef Gaussian* g
+        s.gaussians = self.n_gaussians
+        for c in range(s.psf, s.psf_end):
+            p = &self.psf[c, 0]
+            for j in range(self.profiles.shape[0] if s.n_numbers == GALAXY_PLANES else 1):
+                g = &self.gaussians[self.n_gaussians]
+                self.n_gaussians += 1
+                if s.n_numbers == STAR_PLANES:
+                    set_gaussian(g, p[0], s.x + p[1], s.y + p[2], p[3], p[4], p[5])
+                    g.share, g.v, g.de_vaucouleurs = 1, 0, False
+                    continue
+                v = self.profiles[j, 1]
+                set_gaussian(
+                    g, p[0] * self.profiles[j, 0], s.x + p[1], s.y + p[2],
+                    p[3] + v * s.wxx, p[4] + v * s.wxy, p[5] + v * s.wyy,
+                )
+                g.v, g.de_vaucouleurs = v, self.profiles[j, 2] > 0
+                g.share = s.dev_fraction if g.de_vaucouleurs else 1 - s.dev_fraction
+        s.gaussians_end = self.n_gaussians
+
+    cdef double _sum_image(self, int n, double sky, int order) noexcept nogil:
+        """Sum over the tiles of image n; leaves the sums of products and moments in the scratch memory."""
+        cdef Photo* photo = &self.photos[n]
+        cdef int strip, tile, first, rows
+        cdef vd value = vd_splat(0.), sky_slope = vd_splat(0.)
+        for strip in range(photo.n_strips):
+            for tile in range(photo.n_tiles):
+                first = tile * TILE_ROWS
+                rows = min(TILE_ROWS, photo.height - first)
+                self._draw(strip * VD_WIDTH, first, rows, order > 1)
+                value = value + self._likelihood(
+                    photo.pixels + strip * photo.height + first, rows, sky, photo.poisson, &sky_slope
+                )
+                if order > 1:
+                    add_products(self.planes, self.stride, self.curvature, rows, self.products)
+                if order > 0:
+                    self._add_moments(strip * VD_WIDTH, first, rows, order)
+        self.gradient[self.n_numbers - 1] = vd_sum(sky_slope)
+        return vd_sum(value)
+
+    cdef void _draw(self, int column, int first_row, int rows, bint with_derivatives) noexcept nogil:
+        """Profiles of the sources in a tile and, if asked, their derivatives, into the planes."""
+        cdef int i, c, row, last
+        cdef Source* s
+        cdef Gaussian* g
+        cdef Run* run
+        cdef vd* plane
+        cdef vd dx, phi, ratio, unit_exponential
+        cdef double dy
+        memset(self.planes, 0, rows * self.stride * sizeof(vd))
+        for i in range(self.n_active):
+            s = &self.sources[i]
+            for c in range(s.gaussians, s.gaussians_end):
+                g, run = &self.gaussians[c], &self.runs[c]
+                find_rows(g, column, first_row, rows, run)
+                if run.first >= run.last:
+                    continue
+                dx = vd_lanes() + (column - g.x)
+                dy = first_row + run.first - g.y
+                start(g, dx, dy, &run.phi, &run.ratio)
+                if not g.direct:
+                    self._draw_rows(s, g, run.phi, run.ratio, dx, dy, run.first, run.last, with_derivatives)
+                    continue
+                for row in range(run.first, run.last):
+                    dy = first_row + row - g.y
+                    start(g, dx, dy, &phi, &ratio)
+                    self._draw_rows(s, g, phi, ratio, dx, dy, row, row + 1, with_derivatives)
+            if s.n_numbers == GALAXY_PLANES:
+                for row in range(rows):
+                    plane = self.planes + row * self.stride + s.plane
+                    unit_exponential = plane[0]
+                    plane[0] = (1 - s.dev_fraction) * unit_exponential + s.dev_fraction * plane[3]
+                    plane[3] = plane[3] - unit_exponential
+
+    cdef inline void _draw_rows(
+        self, const Source* s, const Gaussian* g, vd phi, vd ratio, vd dx, double dy, int first, int last,
+        bint with_derivatives,
+    ) noexcept nogil:
+        cdef vd* planes = self.planes + s.plane
+        if not with_derivatives:
+            add_values(g, phi, ratio, first, last, planes + (3 if g.de_vaucouleurs else 0), self.stride)
+        elif s.n_numbers == GALAXY_PLANES:
+            add_galaxy_planes(g, phi, ratio, dx, dy, first, last, planes, self.stride)
+        else:
+            add_star_planes(g, phi, ratio, dx, dy, first, last, planes, self.stride)
+
+    cdef vd _likelihood(
+        self, const Pixels* pixels, int rows, double sky, bint is_poisson, vd* sky_slope
+    ) noexcept nogil:
+        """Sum of the log likelihood over a tile; its slope and curvature at each pixel are kept."""
+        cdef int row, i
+        cdef vd total = vd_splat(0.)
+        cdef vd expected
+        cdef vd* plane
+        cdef Term term
+        for row in range(rows):
+            plane = self.planes + row * self.stride
+            expected = pixels[row].background + sky
+            for i in range(self.n_active):
+                expected = expected + self.sources[i].flux * plane[self.sources[i].plane]
+            plane[self.n_numbers - 1] = vd_splat(1.)
+            term = poisson(&pixels[row], expected) if is_poisson else gaussian(&pixels[row], expected)
+            total = total + term.value
+            self.slope[row] = term.slope
+            self.curvature[row] = term.curvature
+            sky_slope[0] = sky_slope[0] + term.slope
+        return total
+
+    cdef void _add_moments(self, int column, int first_row, int rows, int order) noexcept nogil:
+        """Sum slope times the derivatives of the profiles over a tile."""
+        cdef int i, c, row
+        cdef Source* s
+        cdef Gaussian* g
+        cdef Run* run
+        cdef ColumnMoments m
+        cdef vd dx, phi, ratio
+        cdef double y = 0.
+        cdef bint five
+        for i in range(self.n_active):
+            s = &self.sources[i]
+            five = order > 1 and s.n_numbers == GALAXY_PLANES
+            for c in range(s.gaussians, s.gaussians_end):
+                g, run = &self.gaussians[c], &self.runs[c]
+                if c == s.gaussians or g.y != y:
+                    y = g.y
+                    set_levels(self.levels, self.slope, rows, first_row - y, 5 if five else 3)
+                if run.first >= run.last:
+                    continue
+                dx = vd_lanes() + (column - g.x)
+                if not g.direct:
+                    self._add_column(s, g, run.phi, run.ratio, dx, run.first, run.last, order)
+                    continue
+                for row in range(run.first, run.last):
+                    start(g, dx, first_row + row - y, &phi, &ratio)
+                    self._add_column(s, g, phi, ratio, dx, row, row + 1, order)
+
+    cdef inline void _add_column(
+        self, Source* s, const Gaussian* g, vd phi, vd ratio, vd dx, int first, int last, int order
+    ) noexcept nogil:
+        cdef ColumnMoments m
+        if s.n_numbers == GALAXY_PLANES and order > 1:
+            m = five_moments(phi, ratio, vd_splat(g.step), first, last, self.levels)
+            add_galaxy_moments(g, &m, dx, &s.moments)
+            return
+        m = three_moments(phi, ratio, vd_splat(g.step), first, last, self.levels)
+        if s.n_numbers == GALAXY_PLANES:
+            add_galaxy_slopes(g, &m, dx, &s.moments)
+        else:
+            add_star_moments(g, &m, dx, &s.moments)
+
+    cdef void _finish_gradient(self, int n, double* scene_gradient) noexcept nogil:
+        cdef int i
+        cdef Source* s
+        for i in range(self.n_active):
+            s = &self.sources[i]
+            source_gradient(s, self.gradient + s.plane)
+            add_scene_gradient(s, self.gradient + s.plane, scene_gradient)
+        scene_gradient[self.n_sources * (self.n_bands + 6) + n] = self.gradient[self.n_numbers - 1]
+
+    cdef void _finish_hessian(self, int n, double* scene_hessian) noexcept nogil:
+        """Hessian over the numbers of image n, carried into that over the scene."""
+        cdef Py_ssize_t size = self.n_sources * (self.n_bands + 6) + self.n_images
+        cdef Py_ssize_t numbers = self.n_numbers, sky = size - self.n_images + n
+        cdef Py_ssize_t a, b
+        cdef int i, j
+        cdef Source* s
+        cdef double* h = self.hessian
+        cdef double entry, factor
+        for a in range(numbers):
+            for b in range(a, numbers):
+                h[a * numbers + b] = vd_sum(self.products[a * self.stride + b])
+        for i in range(self.n_active):
+            s = &self.sources[i]
+            for a in range(s.n_numbers):
+                factor = plane_factor(s, a)
+                for b in range(numbers):
+                    if b >= s.plane + a:
+                        h[(s.plane + a) * numbers + b] *= factor
+                for b in range(s.plane + a + 1):
+                    h[b * numbers + s.plane + a] *= factor
+            add_source_curvature(s, h + s.plane * (numbers + 1), numbers)
+        for a in range(numbers):
+            for b in range(a):
+                h[a * numbers + b] = h[b * numbers + a]
+        for i in range(self.n_active):
+            for j in range(i, self.n_active):
+                add_scene_block(
+                    &self.sources[i], &self.sources[j],
+                    h + self.sources[i].plane * numbers + self.sources[j].plane, numbers, scene_hessian, size,
+                )
+            s = &self.sources[i]
+            for a in range(s.n_numbers):
+                entry = 0
+                for b in range(s.n_numbers):
+                    entry += s.by_scene[b][a] * h[(s.plane + b) * numbers + numbers - 1]
+                scene_hessian[s.columns[a] * size + sky] = entry
+                scene_hessian[sky * size + s.columns[a]] = entry
+        scene_hessian[sky * size + sky] = h[numbers * numbers - 1]

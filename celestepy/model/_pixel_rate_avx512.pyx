@@ -1,0 +1,5 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+# cython: freethreading_compatible=True
+"""The pixel kernel for AVX-512 (F, DQ, VL)."""
+
+include "_pixel_rate.pxi"

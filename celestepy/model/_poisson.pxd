@@ -1,0 +1,47 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""Log likelihood of pixels, with its first and second derivative by the expected value.
+
+Poisson counts in the deviance form, with n the data, m the expectation and w photons per unit:
+
+    l = w (n log(m / n) - m + n) = -w m [(rho - 1)^2 - rho e(rho)],   rho = n / m,   e(x) = x - 1 - log x,
+
+which keeps all digits when m is near n and is -w m at n = 0. Below a floor m0 it goes on as its own second-order
+Taylor expansion about m0, so that an expectation that is not positive has a finite value and derivatives that
+lead back. Gaussian noise: l = -w (n - m)^2 / 2.
+"""
+
+from celestepy.model._simd cimport vd, vd_log_excess, vd_max, vd_min, vd_splat
+
+cdef struct Pixels:         # VD_WIDTH pixels of a row
+    vd data
+    vd weight
+    vd background
+    vd floor
+
+cdef struct Term:           # log likelihood of VD_WIDTH pixels and its derivatives by the expectation
+    vd value
+    vd slope
+    vd curvature
+
+
+cdef inline Term poisson(const Pixels* p, vd expected) noexcept nogil:
+    cdef Term term
+    cdef vd m = vd_max(expected, p.floor)
+    cdef vd below = vd_min(expected - p.floor, vd_splat(0.))
+    # never exactly zero: its logarithm is multiplied by rho again
+    cdef vd rho = vd_max(p.data / m, vd_splat(1e-300))
+    cdef vd excess = rho - 1.
+    term.curvature = -p.weight * rho / m
+    term.slope = p.weight * excess
+    term.value = -p.weight * m * (excess * excess - rho * vd_log_excess(rho))
+    term.value = term.value + below * (term.slope + .5 * below * term.curvature)
+    term.slope = term.slope + below * term.curvature
+    return term
+
+
+cdef inline Term gaussian(const Pixels* p, vd expected) noexcept nogil:
+    cdef Term term
+    term.curvature = -p.weight
+    term.slope = p.weight * (p.data - expected)
+    term.value = -.5 * term.slope * (p.data - expected)
+    return term
