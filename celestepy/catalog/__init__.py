@@ -1,1 +1,8 @@
+"""Probabilistic catalogues: the columns, the posterior behind them, files, matching and scores."""
 
+from celestepy.catalog.catalog import Catalog
+from celestepy.catalog.errors import CatalogError
+from celestepy.catalog.flags import Flag, Status
+from celestepy.catalog.posterior import Posterior
+
+__all__ = ["Catalog", "CatalogError", "Flag", "Posterior", "Status"]
