@@ -1,1 +1,7 @@
+"""From images and seeds to posteriors."""
 
+from celestepy.inference.fast import LaplaceFit
+from celestepy.inference.newton import TrustRegion
+from celestepy.inference.result import Result
+
+__all__ = ["LaplaceFit", "Result", "TrustRegion"]

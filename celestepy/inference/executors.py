@@ -1,0 +1,60 @@
+"""Running independent fits: serially, in joblib's threads, or with anything that has a ``map``."""
+
+import logging
+
+from joblib import Parallel, delayed
+from threadpoolctl import threadpool_limits
+from tqdm.auto import tqdm
+
+__all__ = ["run_tasks"]
+
+log = logging.getLogger(__name__)
+
+
+def run_tasks(function, tasks, *, executor=None, progress=False, description=""):
+    """Results of a function over independent tasks, in their order, whatever finishes first.
+
+    Parameters
+    ----------
+    function : callable
+        Of one task; must not depend on the other tasks, so that the result is the same for any executor.
+    tasks : sequence
+        The tasks.
+    executor : None, int or object with ``map``, optional
+        None or 1 runs serially; a number n runs n threads of joblib (-1: one for each core), which the kernels use
+        fully because they release the interpreter's lock; anything else must have a lazy, ordered
+        ``map(function, tasks)``, such as `concurrent.futures.ThreadPoolExecutor`.
+    progress : bool
+        Whether to show a progress bar.
+    description : str
+        Label of the bar.
+
+    Returns
+    -------
+    results : list
+        One for each task; None for those that an interruption left undone.
+    interrupted : bool
+        Whether Ctrl-C stopped the run.
+    """
+    results, interrupted = [], False
+    # One thread per fit: threaded linear algebra on matrices this small only makes the threads wait for each other.
+    with threadpool_limits(1), tqdm(total=len(tasks), desc=description, disable=not progress, unit="group") as bar:
+        try:
+            for result in _map(function, tasks, executor):
+                results.append(result)
+                bar.update()
+        except KeyboardInterrupt:
+            interrupted = True
+            log.warning("interrupted: %d of %d fits are finished and kept", len(results), len(tasks))
+    return results + [None] * (len(tasks) - len(results)), interrupted
+
+
+def _map(function, tasks, executor):
+    if executor is None or executor == 1:
+        return map(function, tasks)
+    if isinstance(executor, int):
+        parallel = Parallel(n_jobs=executor, backend="threading", return_as="generator", batch_size=1)
+        return parallel(delayed(function)(task) for task in tasks)
+    if not callable(getattr(executor, "map", None)):
+        raise TypeError(f"executor = {executor!r}: expected None, a number of threads, or an object with a map method")
+    return executor.map(function, tasks)

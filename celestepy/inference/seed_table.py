@@ -1,0 +1,92 @@
+"""Seeds as the engines need them: plain arrays in degrees and arcseconds."""
+
+from dataclasses import dataclass
+
+import astropy.units as u
+import numpy as np
+
+__all__ = ["SeedArrays", "read_seeds"]
+
+# Smallest prior width of a position (arcsec): detections are never better than their systematic errors.
+_MIN_POSITION_SD, _DEFAULT_POSITION_SD = 0.15, 0.28
+
+
+@dataclass(frozen=True)
+class SeedArrays:
+    """Positions and first fluxes of the sources to fit.
+
+    Attributes
+    ----------
+    ra, dec : `~numpy.ndarray`
+        Degrees, shape (S,).
+    position_sd : `~numpy.ndarray`
+        Prior standard deviation of each coordinate (arcsec), shape (S,).
+    flags : `~numpy.ndarray`
+        Bits of `~celestepy.detection.SeedFlag`, shape (S,).
+    fluxes : dict of str to `~numpy.ndarray`
+        First fluxes by band (nmgy), where the seeds have them.
+    """
+
+    ra: np.ndarray
+    dec: np.ndarray
+    position_sd: np.ndarray
+    flags: np.ndarray
+    fluxes: dict
+
+    def __len__(self):
+        return len(self.ra)
+
+    def flux_of(self, k, bands):
+        """First guess of the fluxes of one source, zero where nothing is known."""
+        return np.array([max(self.fluxes[band][k], 0.0) if band in self.fluxes else 0.0 for band in bands])
+
+    def tangent_plane(self):
+        """Offsets from the middle of the seeds to the East and North (arcsec), shape (S, 2)."""
+        if not len(self):
+            return np.zeros((0, 2))
+        east = (self.ra - self.ra[0] + 180) % 360 - 180
+        cosine = np.cos(np.radians(self.dec))
+        return np.column_stack([east * cosine, self.dec - self.dec[0]]) * 3600
+
+
+def read_seeds(seeds):
+    """Arrays from a `~celestepy.detection.Seeds` or any table with ``ra`` and ``dec``.
+
+    Parameters
+    ----------
+    seeds : `~celestepy.detection.Seeds`, `~astropy.table.Table` or mapping
+        Columns ``ra`` and ``dec`` in degrees or with a unit; ``position_err`` (arcsec), ``flags`` and ``flux_b`` are
+        used where present.
+
+    Returns
+    -------
+    SeedArrays
+        The seeds.
+
+    Raises
+    ------
+    ValueError
+        If a position is missing or not finite.
+    """
+    table = getattr(seeds, "table", seeds)
+    names = set(getattr(table, "colnames", None) or table.keys())
+    missing = [name for name in ("ra", "dec") if name not in names]
+    if missing:
+        raise ValueError(f"seeds: the column(s) {', '.join(missing)} are missing; expected ra and dec in degrees")
+    ra, dec = (_plain(table[name], u.deg) for name in ("ra", "dec"))
+    if not (np.all(np.isfinite(ra)) and np.all(np.isfinite(dec))):
+        raise ValueError("seeds: a position is not finite; remove that row")
+    position_sd = np.full(len(ra), _DEFAULT_POSITION_SD)
+    if "position_err" in names:
+        error = _plain(table["position_err"], u.arcsec)
+        position_sd = np.where(error > 0, np.maximum(error, _MIN_POSITION_SD), _DEFAULT_POSITION_SD)
+    flags = np.asarray(table["flags"], dtype=int) if "flags" in names else np.zeros(len(ra), dtype=int)
+    fluxes = {name[5:]: _plain(table[name], u.nmgy) for name in names
+              if name.startswith("flux_") and not name.endswith("_err")}
+    return SeedArrays(ra, dec, position_sd, flags, fluxes)
+
+
+def _plain(column, unit):
+    if getattr(column, "unit", None):
+        column = u.Quantity(column).to_value(unit)
+    return np.atleast_1d(np.ma.filled(np.ma.asarray(column, dtype=float), np.nan))
