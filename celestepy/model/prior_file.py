@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from celestepy.model.color_mixture import ColorMixture
 from celestepy.model.parameters import Bands
-from celestepy.model.prior_laws import AxisRatioLaw, ColorMixture, LogisticBeta, Normal, RadiusLaw
+from celestepy.model.prior_laws import AxisRatioLaw, LogisticBeta, Normal, RadiusLaw
 
 __all__ = ["SHIPPED", "from_document", "read_document", "to_document", "write_document"]
 

@@ -11,7 +11,8 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import betainc, betaln
 
-from celestepy.model.prior_laws import AxisRatioLaw, ColorMixture, LogisticBeta, RadiusLaw
+from celestepy.model.color_mixture import ColorMixture
+from celestepy.model.prior_laws import AxisRatioLaw, LogisticBeta, RadiusLaw
 
 __all__ = ["ColorFit", "color_errors", "fit_axis_ratio", "fit_dev_fraction", "fit_radius", "log_likelihood"]
 
@@ -50,8 +51,7 @@ def log_likelihood(mixture, colors, errors, log_flux):
 
 def _component_logs(mixture, colors, errors, log_flux):
     """Weighted log densities (n, J), precisions (n, J, C, C) and offsets (n, J, C) of the noisy data."""
-    shifted = colors - np.multiply.outer(log_flux - mixture.pivot, mixture.slope)
-    offsets = shifted[:, None, :] - mixture.means
+    offsets = colors[:, None, :] - mixture.centres(log_flux)
     total = errors[:, None] + mixture.covariances
     precisions = np.linalg.inv(total)
     log_det = np.linalg.slogdet(total)[1]
@@ -67,8 +67,9 @@ class ColorFit:
     ----------
     n_components : int
         Number of Gaussians, beside the outlier component.
-    slope : bool
-        Whether the colours may change linearly with the log flux (one slope for all components).
+    slope : float
+        Standard deviation expected of the changes of colour per unit log flux, towards which they are held at zero; 0
+        for no change.
     width : float
         Intrinsic scatter towards which covariances are regularised (natural-log units).
     strength : float
@@ -81,7 +82,7 @@ class ColorFit:
     """
 
     n_components: int
-    slope: bool = False
+    slope: float = 0.0
     width: float = 0.05
     strength: float = 3.0
     n_starts: int = 8
@@ -126,7 +127,7 @@ class ColorFit:
         means = colors[rng.choice(seen, self.n_components, replace=False)]
         spread = np.cov(colors[seen], rowvar=False) / self.n_components + self.width**2 * np.eye(colors.shape[1])
         weights = np.full(self.n_components, 1 / self.n_components)
-        return ColorMixture(weights, means, np.broadcast_to(spread, (self.n_components, *spread.shape)), pivot=pivot)
+        return ColorMixture(weights, means, np.tile(spread, (self.n_components, 1, 1)), pivot=pivot)
 
     def _step(self, mixture, colors, errors, log_flux):
         """One expectation-maximisation step."""
@@ -134,27 +135,29 @@ class ColorFit:
         shares = np.exp(logs - logs.max(axis=1, keepdims=True))
         shares /= shares.sum(axis=1, keepdims=True)
         gain = np.einsum("jab,njbc->njac", mixture.covariances, precisions)
-        expected = mixture.means + np.einsum("njab,njb->nja", gain, offsets)
+        expected = mixture.centres(log_flux) + np.einsum("njab,njb->nja", gain, offsets)
         spread = mixture.covariances - np.einsum("njab,jbc->njac", gain, mixture.covariances)
-        x = log_flux - mixture.pivot
-        bend = self._slope_change(mixture, shares, expected, x) if self.slope else np.zeros(colors.shape[1])
-        expected = expected - np.multiply.outer(x, bend)[:, None, :]
         counts = shares.sum(axis=0) + 1e-6
-        means = np.einsum("nj,nja->ja", shares, expected) / counts[:, None]
-        rest = expected - means
+        means, slopes = self._lines(mixture, shares, expected, log_flux - mixture.pivot)
+        rest = expected - means - np.multiply.outer(log_flux - mixture.pivot, slopes)
         scatter = np.einsum("nj,njab->jab", shares, spread + rest[..., :, None] * rest[..., None, :])
         scatter += self.strength * self.width**2 * np.eye(colors.shape[1])
         covariances = scatter / (counts + self.strength)[:, None, None]
         weights = (counts + 1.0) / (counts + 1.0).sum()
-        return ColorMixture(weights, means, covariances, mixture.slope + bend, mixture.pivot)
+        return ColorMixture(weights, means, covariances, slopes, mixture.pivot)
 
-    @staticmethod
-    def _slope_change(mixture, shares, expected, x):
-        """Generalised least-squares slope of what the components leave, over the log flux."""
-        precisions = np.linalg.inv(mixture.covariances)
-        normal = np.einsum("nj,n,jab->ab", shares, x * x, precisions)
-        pull = np.einsum("nj,n,jab,njb->a", shares, x, precisions, expected - mixture.means)
-        return np.linalg.solve(normal, pull)
+    def _lines(self, mixture, shares, expected, x):
+        """Weighted least-squares lines of the expected colours over the log flux: means and slopes, (J, C) each."""
+        counts = shares.sum(axis=0) + 1e-6
+        centre = np.einsum("nj,nja->ja", shares, expected) / counts[:, None]
+        if self.slope == 0:
+            return centre, np.zeros_like(centre)
+        x_centre = (shares.T @ x / counts)[:, None]
+        dx = x[:, None] - x_centre.T
+        variance = np.diagonal(mixture.covariances, axis1=1, axis2=2)
+        slopes = np.einsum("nj,nj,nja->ja", shares, dx, expected - centre)
+        slopes /= np.einsum("nj,nj->j", shares, dx**2)[:, None] + variance / self.slope**2
+        return centre - slopes * x_centre, slopes
 
     def _with_outliers(self, mixture):
         if self.outlier_weight == 0:
@@ -162,8 +165,8 @@ class ColorFit:
         weights = np.append(mixture.weights * (1 - self.outlier_weight), self.outlier_weight)
         means = np.vstack([mixture.means, mixture.mean])
         broad = self.outlier_scale**2 * mixture.covariance
-        return ColorMixture(weights, means, np.concatenate([mixture.covariances, broad[None]]), mixture.slope,
-                            mixture.pivot)
+        slopes = np.vstack([mixture.slopes, mixture.slope])
+        return ColorMixture(weights, means, np.concatenate([mixture.covariances, broad[None]]), slopes, mixture.pivot)
 
 
 def fit_radius(log_radius, log_flux, pivot, errors=0.0):

@@ -1,4 +1,4 @@
-"""The one-dimensional laws and the colour mixture that a prior is made of.
+"""The laws of brightness and shape that a prior is made of.
 
 Every law is a frozen record of its hyperparameters with two verbs: ``evaluate(..)``, the log density with its
 exact first and second derivatives in the coordinates of the free vector, and ``sample(.., rng)``. All
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.special import betainc, betaincinv, betaln, expit, polygamma, psi
+from scipy.special import betainc, betaincinv, betaln, polygamma, psi
 
-__all__ = ["AxisRatioLaw", "ColorMixture", "LogisticBeta", "Normal", "RadiusLaw"]
+__all__ = ["AxisRatioLaw", "LogisticBeta", "Normal", "RadiusLaw"]
 
 _LOG_2PI = math.log(2 * math.pi)
 
@@ -196,152 +196,3 @@ class AxisRatioLaw:
         e = np.sqrt(np.maximum(h * h - self.softening**2, 0.0))
         angle = rng.uniform(0, 2 * np.pi, n)
         return e[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-
-
-@dataclass(frozen=True, eq=False)
-class ColorMixture:
-    """Gaussian mixture of the colours given the log flux, all of whose means shift with it.
-
-    Component j has the mean ``means[j] + slope (log_flux - pivot)``.
-
-    Parameters
-    ----------
-    weights : (J,) array_like
-        Positive weights; they are normalised to sum to one.
-    means : (J, C) array_like
-        Mean colours at the pivot (natural-log flux ratios).
-    covariances : (J, C, C) array_like
-        Positive definite covariances.
-    slope : (C,) array_like, optional
-        Change of the colours per unit log flux; none by default.
-    pivot : float
-        Log flux at which the means are given.
-
-    Raises
-    ------
-    ValueError
-        If shapes disagree, a weight is not positive, or a covariance not positive definite.
-    """
-
-    weights: np.ndarray
-    means: np.ndarray
-    covariances: np.ndarray
-    slope: np.ndarray = None
-    pivot: float = 0.0
-
-    def __post_init__(self):
-        weights = np.array(self.weights, dtype=float)
-        n = weights.size
-        means = np.array(self.means, dtype=float).reshape(n, -1)
-        covariances = np.array(self.covariances, dtype=float)
-        slope = np.zeros(means.shape[1]) if self.slope is None else np.array(self.slope, dtype=float)
-        if weights.ndim != 1 or not np.all(weights > 0):
-            raise ValueError(f"ColorMixture: weights must be positive numbers, got {self.weights!r}")
-        if covariances.size != n * means.shape[1]**2 or slope.shape != means.shape[1:]:
-            raise ValueError(f"ColorMixture: {n} weights and means of shape {means.shape} need covariances of shape "
-                             f"{(n, *means.shape[1:], *means.shape[1:])} and a slope of shape {means.shape[1:]}, got "
-                             f"{covariances.shape} and {slope.shape}")
-        fields = dict(weights=weights / weights.sum(), means=means, slope=slope,
-                      covariances=covariances.reshape(n, means.shape[1], means.shape[1]))
-        for name, value in fields.items():
-            value.setflags(write=False)
-            object.__setattr__(self, name, value)
-        self._precisions  # a covariance that is not positive definite is found now
-
-    def __len__(self):
-        return self.weights.size
-
-    def __eq__(self, other):
-        if not isinstance(other, ColorMixture):
-            return NotImplemented
-        names = ("weights", "means", "covariances", "slope")
-        same = all(np.array_equal(getattr(self, name), getattr(other, name)) for name in names)
-        return same and self.pivot == other.pivot
-
-    @property
-    def n_colors(self):
-        """Number of colours C."""
-        return self.means.shape[1]
-
-    @cached_property
-    def _precisions(self):
-        """Precision matrices (J, C, C) and the log weight and normalisation of each component (J,)."""
-        try:
-            lower = np.linalg.cholesky(self.covariances)
-        except np.linalg.LinAlgError:
-            raise ValueError("ColorMixture: every covariance must be positive definite; widen the degenerate "
-                             "components with a floor") from None
-        inverse = np.linalg.inv(lower)
-        log_det = np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
-        constants = np.log(self.weights) - log_det - 0.5 * self.n_colors * _LOG_2PI
-        return np.ascontiguousarray(inverse.transpose(0, 2, 1) @ inverse), constants
-
-    @property
-    def mean(self):
-        """Mean of the mixture at the pivot, shape (C,)."""
-        return self.weights @ self.means
-
-    @property
-    def covariance(self):
-        """Covariance of the whole mixture, shape (C, C)."""
-        offsets = self.means - self.mean
-        return np.einsum("j,jab->ab", self.weights, self.covariances + offsets[:, :, None] * offsets[:, None, :])
-
-    def evaluate(self, colors, log_flux, component=None):
-        """Log density with its gradient and Hessian with respect to the colours.
-
-        Parameters
-        ----------
-        colors : (C,) array
-            Natural-log flux ratios.
-        log_flux : float
-            Log flux in the reference band.
-        component : int, optional
-            Only this component, times its weight; by default all of them.
-
-        Returns
-        -------
-        value : float
-            Log density.
-        gradient : (C,) array
-            With respect to the colours; that with respect to log_flux is ``-slope . gradient``.
-        hessian : (C, C) array
-            With respect to the colours; with log_flux, ``-hessian slope`` and ``slope' hessian slope``.
-        """
-        precisions, constants = self._precisions
-        at = slice(None) if component is None else slice(component, component + 1)
-        offsets = colors - self.slope * (log_flux - self.pivot) - self.means[at]
-        pulls = np.matmul(precisions[at], offsets[:, :, None])[:, :, 0]
-        logs = constants[at] - 0.5 * np.einsum("jc,jc->j", offsets, pulls)
-        top = logs.max()
-        shares = np.exp(logs - top)
-        total = shares.sum()
-        shares /= total
-        gradient = -(shares @ pulls)
-        hessian = (pulls.T * shares) @ pulls - np.outer(gradient, gradient)
-        hessian -= np.tensordot(shares, precisions[at], 1)
-        return float(top) + math.log(total), gradient, hessian
-
-    def responsibilities(self, colors, log_flux):
-        """Probability of each component given colours (n, C) and log fluxes (n,), shape (n, J)."""
-        precisions, constants = self._precisions
-        shifted = np.asarray(colors) - np.multiply.outer(np.asarray(log_flux) - self.pivot, self.slope)
-        offsets = shifted[:, None, :] - self.means
-        logs = constants - 0.5 * np.einsum("nja,jab,njb->nj", offsets, precisions, offsets)
-        shares = np.exp(logs - logs.max(axis=1, keepdims=True))
-        return shares / shares.sum(axis=1, keepdims=True)
-
-    def sample(self, log_flux, rng):
-        """One draw of the colours for each entry of the array `log_flux`, shape (n, C)."""
-        log_flux = np.asarray(log_flux, dtype=float)
-        which = rng.choice(len(self), size=log_flux.size, p=self.weights)
-        lower = np.linalg.cholesky(self.covariances)[which]
-        noise = rng.standard_normal((log_flux.size, self.n_colors))
-        draws = self.means[which] + np.einsum("nab,nb->na", lower, noise)
-        return draws + np.multiply.outer(log_flux - self.pivot, self.slope)
-
-    def transform(self, matrix):
-        """Mixture of the linear combinations ``matrix @ colors``; matrix has shape (C', C)."""
-        matrix = np.asarray(matrix, dtype=float)
-        return ColorMixture(self.weights, self.means @ matrix.T, matrix @ self.covariances @ matrix.T,
-                            matrix @ self.slope, self.pivot)

@@ -16,9 +16,10 @@ import astropy.units as u
 import numpy as np
 from astropy.table import QTable
 
+from celestepy.model.color_mixture import ColorMixture
 from celestepy.model.parameters import GALAXY, KINDS, STAR, Bands, layout
 from celestepy.model.prior_file import from_document, read_document, to_document, write_document
-from celestepy.model.prior_laws import AxisRatioLaw, ColorMixture, LogisticBeta, Normal, RadiusLaw
+from celestepy.model.prior_laws import AxisRatioLaw, LogisticBeta, Normal, RadiusLaw
 from celestepy.model.transforms import to_catalog
 
 __all__ = ["GalaxyPrior", "Prior", "StarPrior"]
@@ -127,10 +128,19 @@ class Prior:
         """
         document, path = read_document(source)
         try:
-            return from_document(document, cls, StarPrior, GalaxyPrior)
+            return cls.from_document(document)
         except (KeyError, TypeError, ValueError) as error:
             reason = f"the entry {error} is missing" if isinstance(error, KeyError) else str(error)
             raise ValueError(f"{path} is not a valid prior: {reason}") from error
+
+    @classmethod
+    def from_document(cls, document):
+        """The prior that a JSON document describes (see `celestepy.model.prior_file`)."""
+        return from_document(document, cls, StarPrior, GalaxyPrior)
+
+    def to_document(self):
+        """The JSON document that describes the prior."""
+        return to_document(self)
 
     @classmethod
     def default(cls, bands="ugriz", reference=None):
@@ -139,7 +149,7 @@ class Prior:
 
     def save(self, path):
         """Write the prior to a JSON file, from which `load` reads an equal one."""
-        write_document(to_document(self), path)
+        write_document(self.to_document(), path)
 
     @property
     def log_odds(self):
@@ -295,14 +305,10 @@ def _add_position(theta, sd, gradient, hessian):
 def _add_fluxes(laws, theta, log_flux, at, component, gradient, hessian):
     """Log density of the log flux and the colours; fills their part of the derivatives."""
     value, first, second = laws.log_flux.evaluate(log_flux)
-    mixture = laws.colors
-    color_value, pull, bend = mixture.evaluate(theta[at.colors], log_flux, component)
-    bend_slope = bend @ mixture.slope
-    gradient[at.log_flux] = first - mixture.slope @ pull
-    gradient[at.colors] = pull
-    hessian[at.log_flux, at.log_flux] = second + mixture.slope @ bend_slope
-    hessian[at.log_flux, at.colors] = hessian[at.colors, at.log_flux] = -bend_slope
-    hessian[at.colors, at.colors] = bend
+    color_value, gradient[at.log_fluxes], hessian[at.log_fluxes, at.log_fluxes] = laws.colors.evaluate(
+        theta[at.log_fluxes], component)
+    gradient[at.log_flux] += first
+    hessian[at.log_flux, at.log_flux] += second
     return value + color_value
 
 

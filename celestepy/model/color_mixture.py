@@ -1,0 +1,182 @@
+"""The law of the colours: a Gaussian mixture whose components may drift with the brightness."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+__all__ = ["ColorMixture"]
+
+_LOG_2PI = math.log(2 * math.pi)
+
+
+@dataclass(frozen=True, eq=False)
+class ColorMixture:
+    """Gaussian mixture of the colours given the log flux.
+
+    Component j is normal with the mean ``means[j] + slopes[j] (log_flux - pivot)`` and the covariance
+    ``covariances[j]``: faint galaxies are bluer than bright ones of the same kind.
+
+    Parameters
+    ----------
+    weights : (J,) array_like
+        Positive weights; they are normalised to sum to one.
+    means : (J, C) array_like
+        Mean colours at the pivot (natural-log flux ratios).
+    covariances : (J, C, C) array_like
+        Positive definite covariances.
+    slopes : (J, C) array_like, optional
+        Change of the mean colours per unit log flux; none by default.
+    pivot : float
+        Log flux (ln nmgy, reference band) at which the means are given.
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree, a weight is not positive, or a covariance not positive definite.
+    """
+
+    weights: np.ndarray
+    means: np.ndarray
+    covariances: np.ndarray
+    slopes: np.ndarray = None
+    pivot: float = 0.0
+
+    def __post_init__(self):
+        weights = np.array(self.weights, dtype=float)
+        means = np.array(self.means, dtype=float)
+        covariances = np.array(self.covariances, dtype=float)
+        slopes = np.zeros_like(means) if self.slopes is None else np.array(self.slopes, dtype=float)
+        if weights.ndim != 1 or not np.all(weights > 0):
+            raise ValueError(f"ColorMixture: weights must be positive numbers, got {self.weights!r}")
+        expected = (weights.size, *means.shape[1:2])
+        shapes = (means.shape, slopes.shape, covariances.shape)
+        if shapes != (expected, expected, (*expected, *expected[1:])):
+            raise ValueError(f"ColorMixture: {weights.size} weights need means and slopes of shape ({weights.size}, C) and "
+                             f"covariances of shape ({weights.size}, C, C), got {shapes}")
+        if not np.allclose(covariances, np.swapaxes(covariances, 1, 2), rtol=1e-6, atol=1e-12):
+            raise ValueError("ColorMixture: every covariance must be symmetric")
+        fields = dict(weights=weights / weights.sum(), means=means, slopes=slopes,
+                      covariances=0.5 * (covariances + np.swapaxes(covariances, 1, 2)))
+        for name, value in fields.items():
+            value.setflags(write=False)
+            object.__setattr__(self, name, value)
+        self._precisions  # a covariance that is not positive definite is found now
+
+    def __len__(self):
+        return self.weights.size
+
+    def __eq__(self, other):
+        if not isinstance(other, ColorMixture):
+            return NotImplemented
+        names = ("weights", "means", "covariances", "slopes")
+        return self.pivot == other.pivot and all(np.array_equal(getattr(self, name), getattr(other, name))
+                                                 for name in names)
+
+    @property
+    def n_colors(self):
+        """Number of colours C."""
+        return self.means.shape[1]
+
+    @cached_property
+    def _precisions(self):
+        """Precision matrices (J, C, C) and the log weight and normalisation of each component (J,)."""
+        try:
+            lower = np.linalg.cholesky(self.covariances)
+        except np.linalg.LinAlgError:
+            raise ValueError("ColorMixture: every covariance must be positive definite; widen the degenerate "
+                             "components with a floor") from None
+        inverse = np.linalg.inv(lower)
+        log_det = np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
+        constants = np.log(self.weights) - log_det - 0.5 * self.n_colors * _LOG_2PI
+        return np.ascontiguousarray(inverse.transpose(0, 2, 1) @ inverse), constants
+
+    @cached_property
+    def _joint(self):
+        """Arrays over z = (log_flux - pivot, colours): centres (J, 1 + C) and precisions (J, 1 + C, 1 + C).
+
+        With ``T_j = [-slope_j, 1]``, the offset of the colours is ``T_j (z - centre_j)``, so the precision in z is
+        ``T_j' P_j T_j``: singular, because the log flux has its own law, but all that derivatives need.
+        """
+        precisions, _ = self._precisions
+        identity = np.broadcast_to(np.eye(self.n_colors), self.covariances.shape)
+        offset = np.concatenate([-self.slopes[:, :, None], identity], axis=2)
+        centres = np.concatenate([np.zeros((len(self), 1)), self.means], axis=1)
+        return centres, np.ascontiguousarray(offset.transpose(0, 2, 1) @ precisions @ offset)
+
+    @property
+    def mean(self):
+        """Mean of the mixture at the pivot, shape (C,)."""
+        return self.weights @ self.means
+
+    @property
+    def slope(self):
+        """Change of the mean of the mixture per unit log flux, shape (C,)."""
+        return self.weights @ self.slopes
+
+    @property
+    def covariance(self):
+        """Covariance of the whole mixture at the pivot, shape (C, C)."""
+        offsets = self.means - self.mean
+        return np.einsum("j,jab->ab", self.weights, self.covariances + offsets[:, :, None] * offsets[:, None, :])
+
+    def evaluate(self, log_fluxes, component=None):
+        """Log density of the colours given the log flux, with its gradient and Hessian over both.
+
+        Parameters
+        ----------
+        log_fluxes : (1 + C,) array
+            The log flux in the reference band, and the colours.
+        component : int, optional
+            Only this component, times its weight; by default all of them.
+
+        Returns
+        -------
+        value : float
+            Log density.
+        gradient : (1 + C,) array
+            Gradient with respect to `log_fluxes`.
+        hessian : (1 + C, 1 + C) array
+            Hessian with respect to `log_fluxes`.
+        """
+        centres, precisions = self._joint
+        at = slice(None) if component is None else slice(component, component + 1)
+        offsets = log_fluxes - centres[at]
+        offsets[:, 0] -= self.pivot
+        pulls = np.matmul(precisions[at], offsets[:, :, None])[:, :, 0]
+        logs = self._precisions[1][at] - 0.5 * np.einsum("jc,jc->j", offsets, pulls)
+        top = logs.max()
+        shares = np.exp(logs - top)
+        total = shares.sum()
+        shares /= total
+        gradient = -(shares @ pulls)
+        hessian = (pulls.T * shares) @ pulls - np.outer(gradient, gradient)
+        hessian -= np.tensordot(shares, precisions[at], 1)
+        return float(top) + math.log(total), gradient, hessian
+
+    def responsibilities(self, colors, log_flux):
+        """Probability of each component given colours (n, C) and log fluxes (n,), shape (n, J)."""
+        precisions, constants = self._precisions
+        offsets = np.asarray(colors)[:, None, :] - self.centres(log_flux)
+        logs = constants - 0.5 * np.einsum("nja,jab,njb->nj", offsets, precisions, offsets)
+        shares = np.exp(logs - logs.max(axis=1, keepdims=True))
+        return shares / shares.sum(axis=1, keepdims=True)
+
+    def centres(self, log_flux):
+        """Mean colours of the components at the log fluxes (n,), shape (n, J, C)."""
+        return self.means + np.multiply.outer(np.asarray(log_flux, dtype=float) - self.pivot, self.slopes)
+
+    def sample(self, log_flux, rng):
+        """One draw of the colours for each entry of the array `log_flux`, shape (n, C)."""
+        n = len(log_flux)
+        which = rng.choice(len(self), size=n, p=self.weights)
+        noise = np.einsum("nab,nb->na", np.linalg.cholesky(self.covariances)[which],
+                          rng.standard_normal((n, self.n_colors)))
+        return self.centres(log_flux)[np.arange(n), which] + noise
+
+    def transform(self, matrix):
+        """Mixture of the linear combinations ``matrix @ colors``; matrix has shape (C', C)."""
+        matrix = np.asarray(matrix, dtype=float)
+        return ColorMixture(self.weights, self.means @ matrix.T, matrix @ self.covariances @ matrix.T,
+                            self.slopes @ matrix.T, self.pivot)
