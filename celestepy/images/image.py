@@ -157,7 +157,7 @@ class Image:
 
     def variance(self):
         """Noise variance of the sky, (ny, nx) nmgy^2, without the sources' own photon noise; inf at zero weight."""
-        return self.noise.sky_variance(self.sky)
+        return self.noise.variance_of(self.sky)
 
     def replace(self, **changes):
         """A copy with some of the constructor's arguments changed.

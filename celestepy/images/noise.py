@@ -64,10 +64,18 @@ class PoissonNoise:
             )
         return PoissonNoise(np.broadcast_to(photons, (shape[1],)), self.variance)
 
-    def sky_variance(self, sky):
-        """Noise variance of the sky [nmgy^2] for a sky image (ny, nx) in nmgy/pixel."""
-        photons = self.photons_per_nanomaggy
-        return sky / photons + self.variance / photons**2
+    def variance_of(self, expected, box=(slice(None), slice(None))):
+        """Noise variance [nmgy^2] where `expected` nmgy/pixel (sky and sources) fall on the pixels of a box.
+
+        Parameters
+        ----------
+        expected : (h, w) array
+            Expected pixel values, nmgy.
+        box : (slice, slice), optional
+            Rows and columns of the image that `expected` covers; the whole image by default.
+        """
+        photons = self.photons_per_nanomaggy[box[1]]
+        return expected / photons + self.variance / photons**2
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +113,6 @@ class GaussianNoise:
             raise ImageError(f"variance: shape {self.variance.shape}, expected the shape of the pixels {tuple(shape)}")
         return GaussianNoise(np.broadcast_to(self.variance, shape))
 
-    def sky_variance(self, sky):
-        """Noise variance [nmgy^2]; it does not depend on the sky."""
-        return self.variance
+    def variance_of(self, expected, box=(slice(None), slice(None))):
+        """Noise variance [nmgy^2] of the pixels of a box; it does not depend on what is expected there."""
+        return self.variance[box]

@@ -116,13 +116,21 @@ class PSFMixture:
 
     def density(self, dx, dy):
         """Flux per pixel at offsets dx, dy [pixels] from the source position; arrays broadcast."""
+        return self.density_and_slopes(dx, dy)[0]
+
+    def density_and_slopes(self, dx, dy):
+        """`density` and its derivatives with respect to dx and dy; three arrays."""
         dx, dy = np.broadcast_arrays(np.asarray(dx, float), np.asarray(dy, float))
-        total = np.zeros(dx.shape)
+        value, slope_x, slope_y = np.zeros((3, *dx.shape))
         for amplitude, mx, my, xx, xy, yy in self.array:
             det = xx * yy - xy**2
             x, y = dx - mx, dy - my
-            total += amplitude / (2 * np.pi * np.sqrt(det)) * np.exp(-(yy * x * x - 2 * xy * x * y + xx * y * y) / (2 * det))
-        return total
+            gx, gy = (yy * x - xy * y) / det, (xx * y - xy * x) / det
+            phi = amplitude / (2 * np.pi * np.sqrt(det)) * np.exp(-0.5 * (gx * x + gy * y))
+            value += phi
+            slope_x -= phi * gx
+            slope_y -= phi * gy
+        return value, slope_x, slope_y
 
     def render(self, shape, x, y):
         """Image (ny, nx) = `shape` of a source of unit flux at pixel coordinates x, y."""

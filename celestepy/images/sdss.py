@@ -4,17 +4,19 @@ The frame is undone to what the detector saw: sky-subtracted nanomaggies plus th
 of HDU 1; photons per nanomaggy are gain / calibration by column (gain and dark variance from photoField).
 """
 
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from celestepy.images.errors import ImageError
-from celestepy.images.hdus import read_hdus
+from celestepy.images.calibration import calibrated
+from celestepy.images.errors import ImageError, one_line
+from celestepy.images.hdus import read_hdus, read_many
 from celestepy.images.image import Image
 from celestepy.images.noise import PoissonNoise
-from celestepy.images.psf import PSF
 from celestepy.images.sdss_astrometry import SDSSAstrometry
 from celestepy.images.sdss_masks import read_planes
 from celestepy.images.sdss_psf import SDSSPSF
@@ -51,7 +53,7 @@ class _Field:
         return f"photoField-{self.run:06d}-{self.camcol}.fits"
 
 
-def read_sdss_field(directory, bands=BANDS, *, field=None):
+def read_sdss_field(directory, bands=BANDS, *, field=None, calibrate=True, n_threads=None):
     """Read the images of one SDSS field from a directory of its files.
 
     Parameters
@@ -62,6 +64,11 @@ def read_sdss_field(directory, bands=BANDS, *, field=None):
         Bands to read, out of "ugriz", in the order wanted.
     field : (int, int, int), optional
         Run, camcol and field number; needed only where the folder holds frames of several fields.
+    calibrate : bool, optional
+        Measure noise scale, aperture correction and PSF error on each image, see `calibrated`.
+    n_threads : int, optional
+        Threads that decompress and measure; by default as many as there are processors, at most one for each band.
+        The result does not depend on it.
 
     Returns
     -------
@@ -75,25 +82,27 @@ def read_sdss_field(directory, bands=BANDS, *, field=None):
     """
     directory = Path(directory)
     numbers = _only_field(directory) if field is None else _Field(*field)
-    for band in bands:
-        if band not in BANDS or len(band) != 1:
-            raise ImageError(f"bands: {band!r}, expected letters out of 'ugriz'")
-    gain, dark = _gain_and_dark_variance(_find(directory, numbers.photometry), numbers.field)
-    psf_path = _find(directory, numbers.psf)
-    psf_hdus = read_hdus(psf_path)
-    images = []
-    for band in bands:
-        index = BANDS.index(band)
-        images.append(
-            read_sdss_frame(
-                _find(directory, numbers.frame(band)),
-                psf=SDSSPSF.from_hdu(psf_hdus[index + 1], name=f"{psf_path} band {band}"),
-                gain=gain[index],
-                dark_variance=dark[index],
-                masks=_find(directory, numbers.masks(band)),
-            )
+    bands = _checked_bands(bands)
+    n_threads = min(len(bands), os.cpu_count() or 1) if n_threads is None else max(1, int(n_threads))
+    names = [numbers.photometry, numbers.psf]
+    names += [name for band in bands for name in (numbers.frame(band), numbers.masks(band))]
+    paths = [_find(directory, name) for name in names]
+    hdus = dict(zip(names, read_many(paths, n_threads), strict=True))
+    path_of = dict(zip(names, paths, strict=True))
+    gain, dark = _gain_and_dark_variance(hdus[numbers.photometry], path_of[numbers.photometry], numbers.field)
+
+    def read_band(band):
+        index, frame, masks = BANDS.index(band), numbers.frame(band), numbers.masks(band)
+        if len(hdus[numbers.psf]) < 6:
+            raise ImageError(f"{path_of[numbers.psf]}: {len(hdus[numbers.psf])} HDUs, expected at least 6; fetch it again")
+        psf = SDSSPSF.from_hdu(hdus[numbers.psf][index + 1], name=f"{path_of[numbers.psf]} band {band}")
+        image = _build(
+            (hdus[frame], path_of[frame]), (hdus[masks], path_of[masks]), psf, gain[index], dark[index]
         )
-    return images
+        return calibrated(image) if calibrate else image
+
+    with ThreadPoolExecutor(n_threads) as executor:
+        return list(executor.map(read_band, bands))
 
 
 def read_sdss_frame(path, *, psf, gain, dark_variance, masks=None):
@@ -117,20 +126,23 @@ def read_sdss_frame(path, *, psf, gain, dark_variance, masks=None):
     Image
         Pixels with the sky added back, noise scale and PSF error not yet measured.
     """
-    if not isinstance(psf, PSF):
-        raise ImageError(f"psf: {type(psf).__name__}, expected a PSF such as SDSSPSF.from_hdu(psField HDU)")
+    return _build((read_hdus(path), path), None if masks is None else (read_hdus(masks), masks), psf, gain, dark_variance)
+
+
+def _build(frame, masks, psf, gain, dark_variance):
+    """The image of a frame: `frame` and `masks` are (HDUs, path)."""
+    hdus, path = frame
     for argument, value in (("gain", gain), ("dark_variance", dark_variance)):
         if not (np.isfinite(value) and value > 0):
             raise ImageError(f"{path}: {argument} {value}, expected a finite number > 0; check the photoField file")
-    hdus = read_hdus(path)
-    frame, calibration, sky, astrometry, band = _frame_parts(hdus, path)
-    frame += sky
-    planes = {} if masks is None else read_planes(read_hdus(masks), MASK_PLANES, masks)
+    pixels, calibration, sky, astrometry, band = _frame_parts(hdus, path)
+    pixels += sky
+    planes = {} if masks is None else read_planes(masks[0], MASK_PLANES, masks[1])
     for plane in planes.values():
-        if plane.shape != frame.shape:
-            raise ImageError(f"{masks}: mask of {plane.shape} pixels, expected {frame.shape} as in {path}")
+        if plane.shape != pixels.shape:
+            raise ImageError(f"{masks[1]}: mask of {plane.shape} pixels, expected {pixels.shape} as in {path}")
     return Image(
-        frame,
+        pixels,
         band=band,
         psf=psf,
         wcs=astrometry,
@@ -160,13 +172,25 @@ def _frame_parts(hdus, path):
     return frame, calibration, sky, astrometry, band
 
 
-def _gain_and_dark_variance(path, field):
+def _gain_and_dark_variance(hdus, path, field):
     """(5,) gain [electron/DN] and dark variance [DN^2], ugriz, of one field in a photoField file."""
-    table = read_hdus(path)[1].data
-    row = np.flatnonzero(np.asarray(table["FIELD"]) == field)
+    try:
+        table = hdus[1].data
+        row = np.flatnonzero(np.asarray(table["FIELD"]) == field)
+        columns = [np.asarray(table[name], dtype=float) for name in ("GAIN", "DARK_VARIANCE")]
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise ImageError(f"{path}: not a photoField table ({one_line(error)}); fetch the file again") from error
     if row.size == 0:
         raise ImageError(f"{path}: no row with FIELD == {field}; expected the photoField file of the same run and camcol")
-    return tuple(np.asarray(table[name][row[0]], dtype=float) for name in ("GAIN", "DARK_VARIANCE"))
+    return tuple(column[row[0]] for column in columns)
+
+
+def _checked_bands(bands):
+    bands = tuple(bands)
+    unknown = [band for band in bands if band not in tuple(BANDS)]
+    if unknown or not bands or len(set(bands)) < len(bands):
+        raise ImageError(f"bands: {bands!r}, expected different letters out of 'ugriz'")
+    return bands
 
 
 def _find(directory, name):
