@@ -18,7 +18,7 @@ from celestepy.inference.newton import TrustRegion
 from celestepy.inference.placement import Contribution, Placement
 from celestepy.inference.result import Result, assemble
 from celestepy.inference.seed_table import read_seeds
-from celestepy.model.parameters import GALAXY, Bands, scene_layout
+from celestepy.model.parameters import GALAXY, Bands, layout, scene_layout
 from celestepy.model.priors import Prior
 
 __all__ = ["LaplaceFit"]
@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 # A source is subtracted from patches up to this many FWHM (plus its own half-light radii) away.
 _REACH_FWHM, _REACH_RADII = 5.0, 4.0
+# A source that moves farther than this many standard deviations of its seed's position is not where it was seen.
+_MAX_SHIFT = 4.0
 
 
 @dataclass(frozen=True)
@@ -149,30 +151,45 @@ class _Sweep:
         return {k: self.contributions[k] for k in near.tolist() if k not in members}
 
     def first(self, **run):
-        """One joint fit of every group as galaxies."""
+        """One joint fit of every group as galaxies, the brightest first.
+
+        Groups are done in tiers of brightness, each knowing the fits of the tiers before it: a faint source beside a
+        bright galaxy would otherwise be drawn into whatever the first guess of that galaxy leaves over.
+        """
         _, tasks = self._windows()
+        for tier in self._tiers(tasks):
+            results, interrupted = run_tasks(self._quick, tier, description="first sweep", **run)
+            for (members, centres), hypothesis in zip(tier, results, strict=True):
+                if hypothesis is not None and np.isfinite(hypothesis.minimum.value):
+                    for k in centres:
+                        self._learn(k, hypothesis.vectors[members.index(k)])
+            if interrupted:
+                return True
+        return False
 
-        def work(task):
-            members, _ = task
-            try:
-                return self.fitter.quick(members, self._neighbours(members))
-            except Exception:  # one bad source must not end the run; the second sweep reports it
-                log.exception("first sweep failed for the sources %s", members)
-                return None
+    def _tiers(self, tasks):
+        """Tasks by the peak brightness of their seeds, one tier for each factor of about four."""
+        brightness = [max(self.seeds.brightness[k] for k in members) for members, _ in tasks]
+        finite = np.log(np.maximum(brightness, 1e-3)) / np.log(4)
+        tiers = np.clip(np.floor(finite), np.floor(np.median(finite)) - 1 if len(tasks) else 0, None)
+        return [[task for task, own in zip(tasks, tiers, strict=True) if own == tier]
+                for tier in np.unique(tiers)[::-1]]
 
-        results, interrupted = run_tasks(work, tasks, description="first sweep", **run)
-        for (members, centres), hypothesis in zip(tasks, results, strict=True):
-            if hypothesis is None or not np.isfinite(hypothesis.minimum.value):
-                continue
-            for i, k in enumerate(members):
-                if k in centres:
-                    self._learn(k, hypothesis.vectors[i])
-        return interrupted
+    def _quick(self, task):
+        members, _ = task
+        try:
+            return self.fitter.quick(members, self._neighbours(members))
+        except Exception:  # one bad source must not end the run; the second sweep reports it
+            log.exception("first sweep failed for the sources %s", members)
+            return None
 
     def _learn(self, k, vector):
+        at = layout(GALAXY, len(self.bands))
+        if np.hypot(*vector[at.position]) > _MAX_SHIFT * max(self.seeds.position_sd[k], 0.25 * self.fitter.fwhm):
+            return  # it went after some other source's light; its first guess is the better one
         self.vectors[k] = {GALAXY: vector}
         self.contributions[k] = contribution([(GALAXY, vector, 1.0)], self.bands)
-        self.radii[k] = min(float(np.exp(vector[len(self.bands) + 2])), 10 * self.fitter.fwhm)
+        self.radii[k] = min(float(np.exp(vector[at.log_radius])), 10 * self.fitter.fwhm)
 
     def second(self, **run):
         """Types, evidences and existence for every group."""

@@ -38,7 +38,13 @@ class SeedArrays:
 
     def flux_of(self, k, bands):
         """First guess of the fluxes of one source, zero where nothing is known."""
-        return np.array([max(self.fluxes[band][k], 0.0) if band in self.fluxes else 0.0 for band in bands])
+        return np.array([max(np.nan_to_num(self.fluxes[band][k]), 0.0) if band in self.fluxes else 0.0 for band in bands])
+
+    @property
+    def brightness(self):
+        """Largest first flux over the bands (nmgy), shape (S,); zero where nothing is known."""
+        known = [np.nan_to_num(flux) for flux in self.fluxes.values()]
+        return np.max(known, axis=0) if known else np.zeros(len(self))
 
     def tangent_plane(self):
         """Offsets from the middle of the seeds to the East and North (arcsec), shape (S, 2)."""
