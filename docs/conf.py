@@ -1,10 +1,14 @@
 """Sphinx configuration: sphinx-astropy's, executed notebooks, and no network unless it is asked for."""
 
+import contextlib
 import datetime
+import io
 import os
 from importlib import metadata
 from pathlib import Path
 
+from docutils import nodes
+from docutils.parsers.rst import Directive
 from sphinx_astropy.conf.v2 import *  # noqa: F403
 from sphinx_astropy.conf.v2 import exclude_patterns, extensions, intersphinx_mapping, rst_epilog
 
@@ -58,3 +62,25 @@ rst_epilog += """
 .. _Celeste.jl: https://github.com/jeff-regier/Celeste.jl
 .. _SExtractor: https://sextractor.readthedocs.io
 """
+
+
+# -- Command line ------------------------------------------------------------------------------------------
+class CommandHelp(Directive):
+    """``.. command-help:: NAME``: what ``celestepy NAME --help`` prints."""
+
+    required_arguments = 1
+
+    def run(self):
+        """Ask the command itself, so that the page cannot drift from it."""
+        from celestepy.cli import build_parser
+
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+            build_parser().parse_args([*self.arguments, "--help"])
+        return [nodes.literal_block(text=printed.getvalue(), language="none")]
+
+
+def setup(app):
+    """Register what this file defines."""
+    os.environ["COLUMNS"] = "100"  # argparse fits its lines to the terminal
+    app.add_directive("command-help", CommandHelp)

@@ -91,6 +91,13 @@ def test_no_text_installs_the_name_from_an_index(name):
     assert not re.search(r"\b(pip|uv|pipx|conda) [^\n]*(install|add)[^\n&]* [\"']?celestepy\b", text)
 
 
+def test_no_message_installs_the_name_from_an_index():
+    """Nor does a message: it names the extra, and the source tree that it belongs to."""
+    sources = sorted((ROOT / "celestepy").rglob("*.py"))
+    named = re.compile(r"pip install [\"'\\]*celestepy")
+    assert not [str(path.relative_to(ROOT)) for path in sources if named.search(path.read_text("utf-8"))]
+
+
 def test_citation(project):
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
     assert citation["cff-version"] == "1.2.0"
