@@ -1,12 +1,16 @@
 """Images: what was observed. Pixels, noise, sky, PSF and astrometry, and the readers that build them."""
 
 from celestepy.images.calibration import CalibrationWarning, calibrated, measure_noise_scale
+from celestepy.images.counts import from_counts, measure_sky, nanomaggies_per_count
+from celestepy.images.description import read_toml
 from celestepy.images.errors import ImageError, PSFResidualWarning
+from celestepy.images.fits import from_ccddata, read_images
 from celestepy.images.image import Image, Patch
 from celestepy.images.noise import GaussianNoise, PoissonNoise
 from celestepy.images.psf import PSF, GaussianPSF, MixturePSF, MoffatPSF, ScaledPSF, StampPSF
 from celestepy.images.psf_calibration import isolated_stars, measure_aperture_correction, measure_psf_error
 from celestepy.images.psf_mixture import PSFMixture, fit_mixture
+from celestepy.images.psfex import PSFExPSF, read_psfex
 from celestepy.images.sdss import read_sdss_field, read_sdss_frame
 from celestepy.images.sdss_astrometry import SDSSAstrometry
 from celestepy.images.sdss_psf import SDSSPSF
@@ -24,6 +28,7 @@ __all__ = [
     "MixturePSF",
     "MoffatPSF",
     "PSF",
+    "PSFExPSF",
     "PSFMixture",
     "PSFResidualWarning",
     "Patch",
@@ -34,10 +39,17 @@ __all__ = [
     "StampPSF",
     "calibrated",
     "fit_mixture",
+    "from_ccddata",
+    "from_counts",
     "isolated_stars",
     "measure_aperture_correction",
     "measure_noise_scale",
     "measure_psf_error",
+    "measure_sky",
+    "nanomaggies_per_count",
+    "read_images",
+    "read_psfex",
     "read_sdss_field",
     "read_sdss_frame",
+    "read_toml",
 ]

@@ -1,7 +1,8 @@
 """Measuring on an image itself how much its noise is correlated, and what its stars say about its PSF.
 
-The noise scale is the standard deviation of the PSF-matched signal-to-noise map away from sources: one for white noise of the
-stated variance, more where noise is correlated, underestimated, or faint undetected sources add to it.
+The noise scale is the standard deviation of the PSF-matched signal-to-noise map away from sources: one for
+white noise of the stated variance, more where noise is correlated, underestimated, or faint undetected
+sources add to it.
 """
 
 import logging
@@ -21,9 +22,15 @@ __all__ = ["CalibrationWarning", "calibrated", "measure_noise_scale", "signal_to
 logger = logging.getLogger(__name__)
 
 SOURCE = 5.0  # sigma of the matched map above which a pixel belongs to a source
-WINDOW = 768  # pixels; the central part that is used: its ~20000 independent PSF areas give the scale to half a percent
-LOCAL_SKY = 100  # pixels; structure on larger scales is taken out by the sky level that is fitted with the sources
-GROWTH = ((SOURCE, 8), (10 * SOURCE, 20), (100 * SOURCE, 50))  # peak in sigma: distance in pixels that is left out
+WINDOW = 768  # pixels of the middle that are used: ~20000 independent PSF areas, the scale to half a percent
+LOCAL_SKY = (
+    100  # pixels; structure on larger scales is taken out by the sky level that is fitted with the sources
+)
+GROWTH = (
+    (SOURCE, 8),
+    (10 * SOURCE, 20),
+    (100 * SOURCE, 50),
+)  # peak in sigma: distance in pixels that is left out
 MARGIN = 12  # pixels along the edges, where the matched filter sees part of the PSF
 LEAST_PIXELS = 2500  # about fifty independent PSF areas: below it the scale is not known to 10%
 FEWEST_STARS = 5
@@ -59,8 +66,8 @@ def measure_noise_scale(image):
     Returns
     -------
     float
-        Standard deviation of the PSF-matched signal-to-noise map away from sources over 5 sigma, with the sky subtracted
-        on a scale of 100 pixels; at least 1.
+        Standard deviation of the PSF-matched signal-to-noise map away from sources over 5 sigma, with the sky
+        subtracted on a scale of 100 pixels; at least 1.
 
     Raises
     ------
@@ -95,15 +102,16 @@ def calibrated(image):
     Warns
     -----
     CalibrationWarning
-        If fewer than five suitable stars are found: then the aperture correction is 1 and the PSF error the residual of
-        the PSF's mixture of Gaussians.
+        If fewer than five suitable stars are found: then the aperture correction is 1 and the PSF error the
+        residual of the PSF's mixture of Gaussians.
     """
     noise_scale = measure_noise_scale(image)
     stars = isolated_stars(image)
     if len(stars) < FEWEST_STARS:
         correction, error, psf_error = 1.0, np.nan, _central_mixture(image).residual
         warnings.warn(
-            f"image {image.name!r}: {len(stars)} isolated bright stars, expected at least {FEWEST_STARS} to measure the PSF;"
+            f"image {image.name!r}: {len(stars)} isolated bright stars, expected at least {FEWEST_STARS} to"
+            " measure the PSF;"
             f" took aperture correction 1 and PSF error {psf_error:.3f}",
             CalibrationWarning,
             stacklevel=2,
@@ -113,9 +121,16 @@ def calibrated(image):
         psf_error = measure_psf_error(image, stars)
     logger.info(
         "%s: noise scale %.3f, aperture correction %.4f +- %.4f and PSF error %.3f from %d stars",
-        image.name, noise_scale, correction, error, psf_error, len(stars),
+        image.name,
+        noise_scale,
+        correction,
+        error,
+        psf_error,
+        len(stars),
     )
-    return image.replace(noise_scale=noise_scale, psf_error=psf_error, psf=ScaledPSF(image.psf, 1 / correction))
+    return image.replace(
+        noise_scale=noise_scale, psf_error=psf_error, psf=ScaledPSF(image.psf, 1 / correction)
+    )
 
 
 def _central_mixture(image):
@@ -124,8 +139,10 @@ def _central_mixture(image):
 
 
 def _central_window(image):
-    """Sky-subtracted data, inverse variance and PSF stamp of the middle of the image, single precision for speed."""
-    box = tuple(slice(max(0, (size - WINDOW) // 2), max(0, (size - WINDOW) // 2) + WINDOW) for size in image.shape)
+    """Sky-subtracted data, inverse variance and PSF stamp of the image's middle, in single precision."""
+    box = tuple(
+        slice(max(0, (size - WINDOW) // 2), max(0, (size - WINDOW) // 2) + WINDOW) for size in image.shape
+    )
     used = ~image.mask[box]
     weight = np.where(used, 1 / image.noise.variance_of(image.sky[box], box), 0.0)
     data = np.where(used, image.pixels[box] - image.sky[box], 0.0)

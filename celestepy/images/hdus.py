@@ -31,7 +31,10 @@ def read_hdus(path):
 
 
 def read_many(paths, n_threads):
-    """The HDUs of several files, in their order, decompressed by threads: bz2 is most of the time of reading SDSS frames."""
+    """The HDUs of several files, in their order.
+
+    Threads decompress: bz2 takes most of the time of reading SDSS frames.
+    """
     with ThreadPoolExecutor(n_threads) as executor:
         contents = executor.map(_content, paths)
         return [_parsed(path, content) for path, content in zip(paths, contents, strict=True)]

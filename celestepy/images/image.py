@@ -1,7 +1,7 @@
 """One image of the sky: the only place where pixels enter celestepy.
 
-Whatever the caller's array is (any dtype, byte order or layout, masked, with NaN), an `Image` holds native contiguous
-float64 in nanomaggies and one mask. Everything downstream can rely on that.
+Whatever the caller's array is (any dtype, byte order or layout, masked, with NaN), an `Image` holds native
+contiguous float64 in nanomaggies and one mask. Everything downstream can rely on that.
 """
 
 from dataclasses import dataclass
@@ -26,10 +26,11 @@ class Patch:
     Attributes
     ----------
     data, weight, background : (h, w) float64, C-contiguous
-        Pixel values and background in nanomaggies, and weights: photons per nanomaggy / noise_scale^2 for Poisson noise,
-        1 / (variance noise_scale^2) for Gaussian noise, 0 where the pixel is not used (there data = background).
-        For Poisson noise a read and dark variance v [electron^2] is added to both data and background as
-        v / photons_per_nanomaggy (the shifted Poisson approximation: mean and variance both right).
+        Pixel values and background in nanomaggies, and weights: photons per nanomaggy / noise_scale^2 for
+        Poisson noise, 1 / (variance noise_scale^2) for Gaussian noise, 0 where the pixel is not used (there
+        data = background). For Poisson noise a read and dark variance v [electron^2] is added to both data
+        and background as v / photons_per_nanomaggy (the shifted Poisson approximation: mean and variance both
+        right).
     x0, y0 : int
         Image pixel coordinates of ``data[0, 0]``.
     poisson : bool
@@ -60,8 +61,9 @@ class Image:
     Parameters
     ----------
     pixels : array_like (ny, nx) or Quantity
-        Nanomaggies per pixel (or a Quantity convertible to Jy or nanomaggies), sky included. Any real or integer
-        dtype, byte order and layout; it is copied, never changed. NaN, infinite and masked entries become masked.
+        Nanomaggies per pixel (or a Quantity convertible to Jy or nanomaggies), sky included. Any real or
+        integer dtype, byte order and layout; it is copied, never changed. NaN, infinite and masked entries
+        become masked.
     band : str
         Name of the band; images of the same band share one flux per source.
     psf : PSF
@@ -90,11 +92,25 @@ class Image:
 
     Notes
     -----
-    Instances are immutable (their arrays are read-only); `replace` makes a changed copy. Pixel values are 0 where masked.
+    Instances are immutable (their arrays are read-only); `replace` makes a changed copy. Pixel values are 0
+    where masked.
     """
 
-    def __init__(self, pixels, *, band, psf, wcs, noise, sky=0.0, mask=None, saturated=None, name=None,
-                 noise_scale=1.0, psf_error=0.0):
+    def __init__(
+        self,
+        pixels,
+        *,
+        band,
+        psf,
+        wcs,
+        noise,
+        sky=0.0,
+        mask=None,
+        saturated=None,
+        name=None,
+        noise_scale=1.0,
+        psf_error=0.0,
+    ):
         set_ = object.__setattr__
         set_(self, "band", _checked_name("band", band))
         set_(self, "name", _checked_name("name", self.band if name is None else name))
@@ -104,7 +120,9 @@ class Image:
         values, unusable = _native_pixels(pixels)
         set_(self, "noise", _checked_noise(noise).fit_to(values.shape))
         set_(self, "sky", _native_sky(sky, values.shape))
-        set_(self, "saturated", None if saturated is None else _bool_map("saturated", saturated, values.shape))
+        set_(
+            self, "saturated", None if saturated is None else _bool_map("saturated", saturated, values.shape)
+        )
         set_(self, "mask", self._joined_mask(mask, unusable))
         values[self.mask] = 0.0
         set_(self, "pixels", values)
@@ -135,7 +153,8 @@ class Image:
         joined |= ~np.isfinite(self.sky)
         if joined.all():
             raise ImageError(
-                f"image {self.name!r}: all {joined.size} pixels are masked, NaN or of zero weight, expected at least one"
+                f"image {self.name!r}: all {joined.size} pixels are masked, NaN or of zero weight, expected"
+                " at least one"
                 " usable pixel; leave this image out or check its mask, weight map and units"
             )
         return joined
@@ -147,7 +166,8 @@ class Image:
         if not smallest > 0:
             raise ImageError(
                 f"image {self.name!r}: the smallest noise variance is {smallest:.3g} nmgy^2, expected > 0;"
-                " Poisson noise needs the sky in both pixels and sky=..., or a read variance, or use GaussianNoise"
+                " Poisson noise needs the sky in both pixels and sky=..., or a read variance, or use"
+                " GaussianNoise"
             )
 
     @property
@@ -156,18 +176,33 @@ class Image:
         return self.pixels.shape
 
     def variance(self):
-        """Noise variance of the sky, (ny, nx) nmgy^2, without the sources' own photon noise; inf at zero weight."""
+        """Noise variance of the sky, (ny, nx) nmgy^2, without the sources' photons; inf at zero weight."""
         return self.noise.variance_of(self.sky)
 
     def replace(self, **changes):
         """A copy with some of the constructor's arguments changed.
 
-        Masked pixels hold no value any more, so a new `mask` without new `pixels` is added to the present one.
+        Masked pixels hold no value any more, so a new `mask` without new `pixels` is added to the present
+        one.
         """
-        names = ("pixels", "band", "psf", "wcs", "noise", "sky", "mask", "saturated", "name", "noise_scale", "psf_error")
+        names = (
+            "pixels",
+            "band",
+            "psf",
+            "wcs",
+            "noise",
+            "sky",
+            "mask",
+            "saturated",
+            "name",
+            "noise_scale",
+            "psf_error",
+        )
         unknown = set(changes) - set(names)
         if unknown:
-            raise TypeError(f"replace: unknown argument {sorted(unknown)[0]!r}, expected one of {', '.join(names)}")
+            raise TypeError(
+                f"replace: unknown argument {sorted(unknown)[0]!r}, expected one of {', '.join(names)}"
+            )
         arguments = {name: getattr(self, name) for name in names} | changes
         if "mask" in changes and "pixels" not in changes:
             new = np.zeros(self.shape, bool) if changes["mask"] is None else changes["mask"]
@@ -190,12 +225,15 @@ class Image:
         box = (max(int(y0), 0), min(int(y1), ny)), (max(int(x0), 0), min(int(x1), nx))
         if box[0][0] >= box[0][1] or box[1][0] >= box[1][1]:
             raise ImageError(
-                f"patch: box x [{x0}, {x1}), y [{y0}, {y1}) holds no pixel of image {self.name!r} ({nx} x {ny})"
+                f"patch: box x [{x0}, {x1}), y [{y0}, {y1}) holds no pixel of image {self.name!r} ({nx} x"
+                f" {ny})"
             )
         rows, columns = (slice(*edges) for edges in box)
         poisson = isinstance(self.noise, PoissonNoise)
         parts = self._poisson_patch(rows, columns) if poisson else self._gaussian_patch(rows, columns)
-        return Patch(*(np.ascontiguousarray(part) for part in parts), x0=columns.start, y0=rows.start, poisson=poisson)
+        return Patch(
+            *(np.ascontiguousarray(part) for part in parts), x0=columns.start, y0=rows.start, poisson=poisson
+        )
 
     def _poisson_patch(self, rows, columns):
         photons = self.noise.photons_per_nanomaggy[columns]
@@ -204,7 +242,11 @@ class Image:
         background = np.where(used, self.sky[rows, columns], 1.0) + shift
         data = np.where(used, self.pixels[rows, columns] + shift, background)
         weight = np.where(used, photons / self.noise_scale**2, 0.0)
-        return np.maximum(data, 0.0), weight, background  # a count below zero is read noise: the Poisson form ends at 0
+        return (
+            np.maximum(data, 0.0),
+            weight,
+            background,
+        )  # a count below zero is read noise: the Poisson form ends at 0
 
     def _gaussian_patch(self, rows, columns):
         used = ~self.mask[rows, columns]
@@ -214,7 +256,7 @@ class Image:
         return data, weight, background
 
     def sky_to_pixel(self, ra, dec):
-        """Pixel coordinates x, y (0-based, centres at integers) of ICRS ra, dec in degrees; arrays allowed."""
+        """Pixel x, y (0-based, centres at integers) of ICRS ra, dec in degrees; arrays allowed."""
         return self._astrometry.sky_to_pixel(ra, dec)
 
     def pixel_to_sky(self, x, y):
@@ -248,7 +290,8 @@ def _checked_name(argument, value):
 def _checked_psf(psf):
     if not isinstance(psf, PSF):
         raise ImageError(
-            f"psf: {type(psf).__name__}, expected a PSF such as GaussianPSF(fwhm=...), StampPSF(array) or read_psfex(path)"
+            f"psf: {type(psf).__name__}, expected a PSF such as GaussianPSF(fwhm=...), StampPSF(array) or"
+            " read_psfex(path)"
         )
     return psf
 
@@ -256,7 +299,8 @@ def _checked_psf(psf):
 def _checked_noise(noise):
     if not isinstance(noise, (PoissonNoise, GaussianNoise)):
         raise ImageError(
-            f"noise: {type(noise).__name__}, expected PoissonNoise(photons_per_nanomaggy) or GaussianNoise(variance)"
+            f"noise: {type(noise).__name__}, expected PoissonNoise(photons_per_nanomaggy) or"
+            " GaussianNoise(variance)"
         )
     return noise
 
@@ -288,14 +332,17 @@ def _in_nanomaggies(quantity):
         return quantity.to_value(u.nmgy, AB_ZERO_POINT)
     except u.UnitConversionError:
         raise ImageError(
-            f"pixels: unit {quantity.unit}, expected flux units (nanomaggies, Jy); calibrate with the zero point first"
+            f"pixels: unit {quantity.unit}, expected flux units (nanomaggies, Jy); calibrate with the zero"
+            " point first"
         ) from None
 
 
 def _native_sky(sky, shape):
     values = np.asarray(sky, dtype=np.float64)
     if values.ndim and values.shape != tuple(shape):
-        raise ImageError(f"sky: shape {values.shape}, expected one number or the shape of the pixels {tuple(shape)}")
+        raise ImageError(
+            f"sky: shape {values.shape}, expected one number or the shape of the pixels {tuple(shape)}"
+        )
     if not values.ndim and not np.isfinite(values):
         raise ImageError(f"sky: {values}, expected a finite level in nmgy/pixel")
     values = np.array(values, order="C") if values.ndim else values

@@ -1,7 +1,7 @@
 """Noise models: what is known about the pixel noise before any source is fitted.
 
-Poisson counting noise follows the model of the scene and so needs the gain; Gaussian noise is a fixed variance map, for
-calibrated coadds and resampled images whose pixels are no longer counts.
+Poisson counting noise follows the model of the scene and so needs the gain; Gaussian noise is a fixed
+variance map, for calibrated coadds and resampled images whose pixels are no longer counts.
 """
 
 from dataclasses import dataclass
@@ -20,10 +20,11 @@ class PoissonNoise:
     Parameters
     ----------
     photons_per_nanomaggy : float or array_like (nx,)
-        Detected photons (electrons) for one nanomaggy: gain [electron/count] divided by calibration [nmgy/count].
-        An array gives one value for each image column.
+        Detected photons (electrons) for one nanomaggy: gain [electron/count] divided by calibration
+        [nmgy/count]. An array gives one value for each image column.
     variance : float, optional
-        Variance that does not come from photons (read noise squared plus dark current), electrons^2 per pixel.
+        Variance that does not come from photons (read noise squared plus dark current), electrons^2 per
+        pixel.
 
     Raises
     ------
@@ -49,7 +50,8 @@ class PoissonNoise:
         variance = float(self.variance)
         if not (np.isfinite(variance) and variance >= 0):
             raise ImageError(
-                f"variance: {variance}, expected a finite value >= 0, the read and dark variance in electron^2"
+                f"variance: {variance}, expected a finite value >= 0, the read and dark variance in"
+                " electron^2"
             )
         photons.setflags(write=False)
         object.__setattr__(self, "photons_per_nanomaggy", photons)
@@ -60,7 +62,8 @@ class PoissonNoise:
         photons = self.photons_per_nanomaggy
         if photons.ndim == 1 and photons.shape != (shape[1],):
             raise ImageError(
-                f"photons_per_nanomaggy: {photons.size} values, expected {shape[1]}, one for each image column"
+                f"photons_per_nanomaggy: {photons.size} values, expected {shape[1]}, one for each image"
+                " column"
             )
         return PoissonNoise(np.broadcast_to(photons, (shape[1],)), self.variance)
 
@@ -85,8 +88,8 @@ class GaussianNoise:
     Parameters
     ----------
     variance : float or array_like (ny, nx)
-        Variance of each pixel, nmgy^2. Infinite entries (zero weights) mark pixels that are not used; so do NaN,
-        masked, zero and negative entries, none of which can be a variance.
+        Variance of each pixel, nmgy^2. Infinite entries (zero weights) mark pixels that are not used; so do
+        NaN, masked, zero and negative entries, none of which can be a variance.
 
     Raises
     ------
@@ -101,7 +104,8 @@ class GaussianNoise:
         usable = np.isfinite(variance) & (variance > 0)
         if not usable.any():
             raise ImageError(
-                "variance: no entry is finite and > 0; give the noise variance in nmgy^2 (1 / weight, not the weight)"
+                "variance: no entry is finite and > 0; give the noise variance in nmgy^2 (1 / weight, not"
+                " the weight)"
             )
         variance = np.where(usable, variance, np.inf)
         variance.setflags(write=False)
@@ -110,7 +114,9 @@ class GaussianNoise:
     def fit_to(self, shape):
         """The same noise as a map of `shape` (ny, nx)."""
         if self.variance.ndim and self.variance.shape != tuple(shape):
-            raise ImageError(f"variance: shape {self.variance.shape}, expected the shape of the pixels {tuple(shape)}")
+            raise ImageError(
+                f"variance: shape {self.variance.shape}, expected the shape of the pixels {tuple(shape)}"
+            )
         return GaussianNoise(np.broadcast_to(self.variance, shape))
 
     def variance_of(self, expected, box=(slice(None), slice(None))):

@@ -1,7 +1,8 @@
 """Point spread functions: `psf.at(x, y)` gives a mixture of Gaussians anywhere on the image.
 
-All PSFs here are effective PSFs: the response of a pixel is included, so that a model sampled at pixel centres is the flux
-in the pixel. A stamp from an optical model without its pixel must be integrated over pixels first.
+All PSFs here are effective PSFs: the response of a pixel is included, so that a model sampled at pixel
+centres is the flux in the pixel. A stamp from an optical model without its pixel must be integrated over
+pixels first.
 """
 
 import warnings
@@ -42,7 +43,8 @@ class MixturePSF(PSF):
     def __init__(self, mixture):
         if not isinstance(mixture, PSFMixture):
             raise ImageError(
-                f"mixture: {type(mixture).__name__}, expected a PSFMixture(amplitudes (n,), means (n, 2), covariances (n, 3))"
+                f"mixture: {type(mixture).__name__}, expected a PSFMixture(amplitudes (n,), means (n, 2),"
+                " covariances (n, 3))"
             )
         self.mixture = mixture
 
@@ -68,7 +70,9 @@ class GaussianPSF(MixturePSF):
 
     def __init__(self, fwhm=None, sigma=None):
         if (fwhm is None) == (sigma is None):
-            raise ImageError(f"GaussianPSF: fwhm={fwhm}, sigma={sigma}, expected exactly one of them, in pixels")
+            raise ImageError(
+                f"GaussianPSF: fwhm={fwhm}, sigma={sigma}, expected exactly one of them, in pixels"
+            )
         sigma = _positive("sigma", sigma) if fwhm is None else _positive("fwhm", fwhm) / SIGMA_TO_FWHM
         super().__init__(PSFMixture([1.0], [[0.0, 0.0]], [[sigma**2, 0.0, sigma**2]]))
 
@@ -79,13 +83,13 @@ class StampPSF(PSF):
     Parameters
     ----------
     stamp : array_like (ny, nx)
-        Effective PSF (pixel response included) sampled every 1 / oversampling image pixels. Any normalisation: it is
-        divided by its sum.
+        Effective PSF (pixel response included) sampled every 1 / oversampling image pixels. Any
+        normalisation: it is divided by its sum.
     oversampling : float, optional
         Stamp pixels per image pixel, usually 1 to 5.
     center : (float, float), optional
-        Stamp pixel coordinates x, y (0-based) of the source position; the geometric centre by default, which lies on
-        a pixel for odd sides and between pixels for even ones.
+        Stamp pixel coordinates x, y (0-based) of the source position; the geometric centre by default, which
+        lies on a pixel for odd sides and between pixels for even ones.
     n_components : int, optional
         Number of Gaussians; by default 3, or 4 where needed.
 
@@ -128,16 +132,18 @@ class MoffatPSF(StampPSF):
     def __init__(self, fwhm, beta=3.0):
         fwhm = _positive("fwhm", fwhm)
         if not (np.isfinite(beta) and beta > 1):
-            raise ImageError(f"beta: {beta}, expected a finite number > 1: a shallower Moffat has no finite flux")
+            raise ImageError(
+                f"beta: {beta}, expected a finite number > 1: a shallower Moffat has no finite flux"
+            )
         self.fwhm, self.beta = fwhm, float(beta)
         super().__init__(_moffat_pixels(fwhm, self.beta))
 
 
 class VaryingPSF(PSF):
-    """Base of PSF models that vary with position: one mixture fit for each cell of 128 x 128 pixels, made when asked for.
+    """Base of PSF models that vary with position, with one mixture fit for each cell of 128 x 128 pixels.
 
-    Every cell's fit starts from the fit at `reference`, so results do not depend on the order of calls nor on threads.
-    Subclasses give `pixel_model(x, y)`, the stamp of any position with its centre and oversampling.
+    Every cell's fit starts from the fit at `reference`, so results do not depend on the order of calls nor on
+    threads. Subclasses give `pixel_model(x, y)`, the stamp of any position with its centre and oversampling.
 
     Parameters
     ----------
@@ -200,7 +206,9 @@ class ScaledPSF(PSF):
     def at(self, x, y):
         """The scaled mixture at x, y."""
         mixture = self.psf.at(x, y)
-        found = self._scaled.get(id(mixture))  # mixtures live as long as the PSF's own cache, which `psf` keeps alive
+        found = self._scaled.get(
+            id(mixture)
+        )  # mixtures live as long as the PSF's own cache, which `psf` keeps alive
         if found is None or found[0] is not mixture:
             found = self._scaled[id(mixture)] = (mixture, mixture.scaled(self.flux))
         return found[1]
@@ -211,7 +219,7 @@ class ScaledPSF(PSF):
 
 
 def resampled(pixels, center, oversampling):
-    """A PSF stamp at image pixel scale with the source on the middle pixel; odd side, cubic spline interpolation."""
+    """A PSF stamp at image pixel scale, odd side, the source on the middle pixel (cubic spline)."""
     ny, nx = pixels.shape
     half = int(min(center[0], nx - 1 - center[0], center[1], ny - 1 - center[1]) // oversampling)
     offsets = oversampling * np.arange(-half, half + 1)
@@ -242,7 +250,8 @@ def _moffat_pixels(fwhm, beta, samples=5):
 def _warn_if_poor(mixture, name):
     if mixture.residual > WARN_RESIDUAL:
         warnings.warn(
-            f"{name}: {len(mixture)} Gaussians leave an rms residual of {mixture.residual:.0%} of the PSF, expected < 10%;"
+            f"{name}: {len(mixture)} Gaussians leave an rms residual of {mixture.residual:.0%} of the PSF,"
+            " expected < 10%;"
             " fluxes will be biased; check the stamp's centre, background and oversampling",
             PSFResidualWarning,
             stacklevel=3,
@@ -259,17 +268,24 @@ def _positive(argument, value):
 def _checked_center(center, shape):
     x, y = (float(value) for value in center)
     if not (0 <= x <= shape[1] - 1 and 0 <= y <= shape[0] - 1):
-        raise ImageError(f"center: ({x}, {y}), expected x, y inside the stamp of {shape[1]} x {shape[0]} pixels, 0-based")
+        raise ImageError(
+            f"center: ({x}, {y}), expected x, y inside the stamp of {shape[1]} x {shape[0]} pixels, 0-based"
+        )
     return x, y
 
 
 def _checked_stamp(stamp):
     pixels = np.ma.filled(np.ma.asarray(stamp).astype(float), np.nan)
     if pixels.ndim != 2 or min(pixels.shape) < 3:
-        raise ImageError(f"stamp: shape {pixels.shape}, expected a two-dimensional array of at least 3 x 3 pixels")
+        raise ImageError(
+            f"stamp: shape {pixels.shape}, expected a two-dimensional array of at least 3 x 3 pixels"
+        )
     total = pixels.sum()
     if not (np.isfinite(total) and total > 0):
-        raise ImageError(f"stamp: sum {total}, expected finite pixels with a positive sum; replace NaN and masked ones by 0")
+        raise ImageError(
+            f"stamp: sum {total}, expected finite pixels with a positive sum; replace NaN and masked ones"
+            " by 0"
+        )
     pixels = pixels / total
     pixels.setflags(write=False)
     return pixels

@@ -1,4 +1,4 @@
-"""What the isolated bright stars of an image say about its PSF: the light beyond the model, and the model's error.
+"""What the stars of an image say about its PSF: the light beyond the model, and the model's error.
 
 Stars are chosen on the image itself: bright, unsaturated, alone, and as concentrated as the PSF.
 """
@@ -27,7 +27,10 @@ FLOOR = 0.01  # scatter of a star's aperture flux that is not noise: faint neigh
 
 @dataclass(frozen=True)
 class CalibrationStar:
-    """An isolated bright star: its fit, and its flux in a large aperture (NaN where neighbours or masks cover too much)."""
+    """An isolated bright star: its fit, and its flux in a large aperture.
+
+    The flux is NaN where neighbours or masks cover more than a tenth of the aperture.
+    """
 
     fit: StarFit
     aperture_flux: float
@@ -52,7 +55,9 @@ def isolated_stars(image, radius=None):
     objects, segments = _detected(data, image)
     fits = []
     for row in _candidates(objects, image):
-        fit = fit_star(image, objects["x"][row], objects["y"][row], image.psf.at(objects["x"][row], objects["y"][row]))
+        fit = fit_star(
+            image, objects["x"][row], objects["y"][row], image.psf.at(objects["x"][row], objects["y"][row])
+        )
         if fit is not None:
             fits.append((fit, row + 1))
     kept = _point_like([fit for fit, _ in fits], image)
@@ -88,7 +93,8 @@ def measure_aperture_correction(image, stars=None):
     usable = np.isfinite(ratio)
     if not usable.any():
         raise ImageError(
-            f"image {image.name!r}: no isolated star with a clear aperture among {len(stars)}, expected at least one;"
+            f"image {image.name!r}: no isolated star with a clear aperture among {len(stars)}, expected at"
+            " least one;"
             " set the PSF's flux by hand with ScaledPSF"
         )
     ratio, weight = ratio[usable], error[usable] ** -2
@@ -115,12 +121,15 @@ def measure_psf_error(image, stars=None):
     Returns
     -------
     float
-        Square root of the weighted median over stars of sum(residual^2 - variance) / sum(model^2), at least 0. The weights
-        are inverse variances: each value's noise, and a scatter of ERROR_SCATTER^2 between stars.
+        Square root of the weighted median over stars of sum(residual^2 - variance) / sum(model^2), at least
+        0. The weights are inverse variances: each value's noise, and a scatter of ERROR_SCATTER^2 between
+        stars.
     """
     stars = isolated_stars(image) if stars is None else stars
     if not stars:
-        raise ImageError(f"image {image.name!r}: no isolated bright star, expected at least one; give psf_error by hand")
+        raise ImageError(
+            f"image {image.name!r}: no isolated bright star, expected at least one; give psf_error by hand"
+        )
     squares = [star.fit.error_squared(image.psf.at(star.fit.x, star.fit.y).fwhm) for star in stars]
     value, noise = np.transpose(squares)
     return float(np.sqrt(max(_weighted_median(value, 1 / (noise**2 + ERROR_SCATTER**4)), 0.0)))
@@ -140,10 +149,17 @@ def image_scale(image):
 
 
 def _detected(data, image):
-    """sep's objects (no deblending: blends are not wanted) and their map of labels."""
+    """Sep's objects (no deblending: blends are not wanted) and their map of labels."""
     error = np.sqrt(np.where(image.mask, 1.0, image.variance()))
     return sep.extract(
-        data, DETECTION, err=error, mask=image.mask.copy(), minarea=5, deblend_cont=1.0, segmentation_map=True, clean=False
+        data,
+        DETECTION,
+        err=error,
+        mask=image.mask.copy(),
+        minarea=5,
+        deblend_cont=1.0,
+        segmentation_map=True,
+        clean=False,
     )
 
 
@@ -190,7 +206,7 @@ def _relative_concentration(fit, image):
 
 
 def _aperture_flux(data, image, segments, label, fit, radius):
-    """Flux within `radius` above the level of a ring, and its error; NaN where more than a tenth is covered."""
+    """Flux within `radius` above the level of a ring, and its error; NaN where a tenth is covered."""
     half = int(np.ceil(SKY_RING[1] * radius)) + 1
     x0, y0 = int(np.rint(fit.x)) - half, int(np.rint(fit.y)) - half
     box = (slice(max(y0, 0), y0 + 2 * half + 1), slice(max(x0, 0), x0 + 2 * half + 1))

@@ -1,14 +1,15 @@
 """Mixtures of Gaussians for the point spread function, and their fit to a stamp.
 
-The fit is Levenberg-Marquardt on the pixel residuals with the analytic Jacobian. Component k has the amplitude s_k^2, a free
-centre, and the covariance L_k L_k' + MINIMUM_VARIANCE I with L_k lower triangular, so that every parameter is free on the
-real line. For a Gaussian phi with precision P and d = x - mean:
+The fit is Levenberg-Marquardt on the pixel residuals with the analytic Jacobian. Component k has the
+amplitude s_k^2, a free centre, and the covariance L_k L_k' + MINIMUM_VARIANCE I with L_k lower triangular, so
+that every parameter is free on the real line. For a Gaussian phi with precision P and d = x - mean:
 
     d phi / d mean = phi P d
     d phi / d C    = phi (P d d' P - P) / 2        (heat equation)
     d phi / d L    = 2 (d phi / d C) L             (lower triangle)
 
-Free centres matter: concentric mixtures stall at residuals of 4-12% on real PSFs, free ones reach 2-5% with three components.
+Free centres matter: concentric mixtures stall at residuals of 4-12% on real PSFs, free ones reach 2-5% with
+three components.
 """
 
 from dataclasses import dataclass, field
@@ -23,7 +24,8 @@ __all__ = ["MINIMUM_VARIANCE", "PSFMixture", "fit_mixture", "stamp_residual"]
 MINIMUM_VARIANCE = 0.1  # pixels^2; a narrower Gaussian is not well sampled at pixel centres
 SIGMA_TO_FWHM = np.sqrt(8 * np.log(2))
 SUM_WEIGHT = 1.0  # weight of "amplitudes sum to the stamp's sum" beside the pixel residuals
-STARTS = {  # number of components: rows of amplitude, centre offset x, y and sigma, the last three in core sigmas
+# number of components: rows of amplitude, centre offset x, y and sigma, the last three in core sigmas
+STARTS = {
     3: (
         [[0.55, 0.1, 0.0, 0.85], [0.36, -0.1, 0.1, 1.35], [0.09, 0.0, -0.2, 3.0]],
         [[0.70, 0.1, 0.0, 0.95], [0.20, -0.2, 0.1, 2.0], [0.10, 0.1, -0.3, 5.0]],
@@ -75,9 +77,12 @@ class PSFMixture:
             )
         table = np.column_stack([amplitudes, means, covariances])
         xx, xy, yy = covariances.T
-        if not (np.isfinite(table).all() and (xx > 0).all() and (xx * yy > xy**2).all() and amplitudes.sum() > 0):
+        if not (
+            np.isfinite(table).all() and (xx > 0).all() and (xx * yy > xy**2).all() and amplitudes.sum() > 0
+        ):
             raise ImageError(
-                f"PSF mixture: covariances {covariances.tolist()} with flux {amplitudes.sum():.3g}, expected finite numbers,"
+                f"PSF mixture: covariances {covariances.tolist()} with flux {amplitudes.sum():.3g},"
+                " expected finite numbers,"
                 " positive definite covariances (xx, xy, yy in pixels^2) and a positive total flux"
             )
         table = np.ascontiguousarray(table)
@@ -208,7 +213,9 @@ class _StampFit:
     """Least squares of one unit-sum stamp; `density` units: flux per image pixel."""
 
     iterations = 60
-    tolerance = 1e-5  # relative decrease of the sum of squares at which to stop: far below the model's own misfit
+    tolerance = (
+        1e-5  # relative decrease of the sum of squares at which to stop: far below the model's own misfit
+    )
 
     def __init__(self, stamp, center, oversampling):
         ny, nx = stamp.shape
@@ -226,7 +233,9 @@ class _StampFit:
         for rows in STARTS.get(n, (_spread_rows(n),)):
             amplitude, dx, dy, width = np.transpose(rows)
             width = np.sqrt(np.maximum((width * sigma) ** 2 - MINIMUM_VARIANCE, 0.05))
-            yield np.column_stack([np.sqrt(amplitude), x0 + sigma * dx, y0 + sigma * dy, width, 0 * width, width])
+            yield np.column_stack(
+                [np.sqrt(amplitude), x0 + sigma * dx, y0 + sigma * dy, width, 0 * width, width]
+            )
 
     def residual(self, mixture):
         """sqrt(sum (stamp - mixture)^2 / sum stamp^2)."""

@@ -1,7 +1,8 @@
 """Reading an SDSS imaging field: frame, psField, photoField and fpM files into images.
 
-The frame is undone to what the detector saw: sky-subtracted nanomaggies plus the sky of HDU 2 times the calibration vector
-of HDU 1; photons per nanomaggy are gain / calibration by column (gain and dark variance from photoField).
+The frame is undone to what the detector saw: sky-subtracted nanomaggies plus the sky of HDU 2 times the
+calibration vector of HDU 1; photons per nanomaggy are gain / calibration by column (gain and dark variance
+from photoField).
 """
 
 import os
@@ -67,13 +68,14 @@ def read_sdss_field(directory, bands=BANDS, *, field=None, calibrate=True, n_thr
     calibrate : bool, optional
         Measure noise scale, aperture correction and PSF error on each image, see `calibrated`.
     n_threads : int, optional
-        Threads that decompress and measure; by default as many as there are processors, at most one for each band.
-        The result does not depend on it.
+        Threads that decompress and measure; by default as many as there are processors, at most one for each
+        band. The result does not depend on it.
 
     Returns
     -------
     list of Image
-        One image for each band. Pixels that Photo interpolated, or that are saturated, hit by cosmic rays or ghosts, are masked.
+        One image for each band. Pixels that Photo interpolated, or that are saturated, hit by cosmic rays or
+        ghosts, are masked.
 
     Raises
     ------
@@ -94,7 +96,9 @@ def read_sdss_field(directory, bands=BANDS, *, field=None, calibrate=True, n_thr
     def read_band(band):
         index, frame, masks = BANDS.index(band), numbers.frame(band), numbers.masks(band)
         if len(hdus[numbers.psf]) < 6:
-            raise ImageError(f"{path_of[numbers.psf]}: {len(hdus[numbers.psf])} HDUs, expected at least 6; fetch it again")
+            raise ImageError(
+                f"{path_of[numbers.psf]}: {len(hdus[numbers.psf])} HDUs, expected at least 6; fetch it again"
+            )
         psf = SDSSPSF.from_hdu(hdus[numbers.psf][index + 1], name=f"{path_of[numbers.psf]} band {band}")
         image = _build(
             (hdus[frame], path_of[frame]), (hdus[masks], path_of[masks]), psf, gain[index], dark[index]
@@ -126,7 +130,13 @@ def read_sdss_frame(path, *, psf, gain, dark_variance, masks=None):
     Image
         Pixels with the sky added back, noise scale and PSF error not yet measured.
     """
-    return _build((read_hdus(path), path), None if masks is None else (read_hdus(masks), masks), psf, gain, dark_variance)
+    return _build(
+        (read_hdus(path), path),
+        None if masks is None else (read_hdus(masks), masks),
+        psf,
+        gain,
+        dark_variance,
+    )
 
 
 def _build(frame, masks, psf, gain, dark_variance):
@@ -134,13 +144,17 @@ def _build(frame, masks, psf, gain, dark_variance):
     hdus, path = frame
     for argument, value in (("gain", gain), ("dark_variance", dark_variance)):
         if not (np.isfinite(value) and value > 0):
-            raise ImageError(f"{path}: {argument} {value}, expected a finite number > 0; check the photoField file")
+            raise ImageError(
+                f"{path}: {argument} {value}, expected a finite number > 0; check the photoField file"
+            )
     pixels, calibration, sky, astrometry, band = _frame_parts(hdus, path)
     pixels += sky
     planes = {} if masks is None else read_planes(masks[0], MASK_PLANES, masks[1])
     for plane in planes.values():
         if plane.shape != pixels.shape:
-            raise ImageError(f"{masks[1]}: mask of {plane.shape} pixels, expected {pixels.shape} as in {path}")
+            raise ImageError(
+                f"{masks[1]}: mask of {plane.shape} pixels, expected {pixels.shape} as in {path}"
+            )
     return Image(
         pixels,
         band=band,
@@ -168,7 +182,9 @@ def _frame_parts(hdus, path):
             f"{path}: not an SDSS frame ({error}); expected image, calibration, sky and asTrans in HDU 0 to 3"
         ) from error
     if frame.ndim != 2 or sky.shape != frame.shape:
-        raise ImageError(f"{path}: image of shape {frame.shape} with a sky of shape {sky.shape}, expected the same")
+        raise ImageError(
+            f"{path}: image of shape {frame.shape} with a sky of shape {sky.shape}, expected the same"
+        )
     return frame, calibration, sky, astrometry, band
 
 
@@ -179,9 +195,13 @@ def _gain_and_dark_variance(hdus, path, field):
         row = np.flatnonzero(np.asarray(table["FIELD"]) == field)
         columns = [np.asarray(table[name], dtype=float) for name in ("GAIN", "DARK_VARIANCE")]
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise ImageError(f"{path}: not a photoField table ({one_line(error)}); fetch the file again") from error
+        raise ImageError(
+            f"{path}: not a photoField table ({one_line(error)}); fetch the file again"
+        ) from error
     if row.size == 0:
-        raise ImageError(f"{path}: no row with FIELD == {field}; expected the photoField file of the same run and camcol")
+        raise ImageError(
+            f"{path}: no row with FIELD == {field}; expected the photoField file of the same run and camcol"
+        )
     return tuple(column[row[0]] for column in columns)
 
 
@@ -205,11 +225,17 @@ def _find(directory, name):
 def _only_field(directory):
     """Run, camcol and field of the frames in a directory."""
     if not directory.is_dir():
-        raise ImageError(f"{directory}: no such directory; expected a folder of SDSS frame, psField, photoField and fpM files")
+        raise ImageError(
+            f"{directory}: no such directory; expected a folder of SDSS frame, psField, photoField and fpM"
+            " files"
+        )
     matches = filter(None, (FRAME_NAME.match(path.name) for path in directory.iterdir()))
     found = sorted({tuple(int(number) for number in match.groups()[1:]) for match in matches})
     if not found:
         raise ImageError(f"{directory}: no frame-BAND-RUN-CAMCOL-FIELD.fits file; {SOURCE}")
     if len(found) > 1:
-        raise ImageError(f"{directory}: frames of {len(found)} fields, {found[0]} ...; choose one with field=(run, camcol, field)")
+        raise ImageError(
+            f"{directory}: frames of {len(found)} fields, {found[0]} ...; choose one with field=(run,"
+            " camcol, field)"
+        )
     return _Field(*found[0])

@@ -6,8 +6,8 @@ With row = y + 0.5 and col = x + 0.5 (SDSS puts pixel centres at half integers) 
     col' = col + h0 + h1 col + h2 col^2 + h3 col^3 + csCol c
     mu = a + b row' + c col',   nu = d + e row' + f col'
 
-(https://www.sdss.org/dr7/products/general/astrometry.html). mu, nu are longitude and latitude about a great circle of
-inclination incl, whose ascending node is at ra = node.
+(https://www.sdss.org/dr7/products/general/astrometry.html). mu, nu are longitude and latitude about a great
+circle of inclination incl, whose ascending node is at ra = node.
 """
 
 import numpy as np
@@ -40,9 +40,12 @@ class SDSSAstrometry(Astrometry):
         """From the single row of a frame's asTrans table (HDU 3)."""
         terms = {axis: [row[f"D{axis}{power}"] for power in range(4)] for axis in ("ROW", "COL")}
         return cls(
-            row["NODE"], row["INCL"],
-            [row[name] for name in "ABC"], [row[name] for name in "DEF"],
-            terms["ROW"], terms["COL"],
+            row["NODE"],
+            row["INCL"],
+            [row[name] for name in "ABC"],
+            [row[name] for name in "DEF"],
+            terms["ROW"],
+            terms["COL"],
         )
 
     def pixel_to_sky(self, x, y):

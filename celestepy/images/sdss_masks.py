@@ -1,7 +1,7 @@
 """SDSS fpM files: one table of objects per mask plane, each object a list of row spans.
 
-HDU k holds the plane whose `Value` in the attribute table (the last HDU) is k - 1. A span is three big-endian 16-bit
-integers: row, first column, last column (inclusive).
+HDU k holds the plane whose `Value` in the attribute table (the last HDU) is k - 1. A span is three big-endian
+16-bit integers: row, first column, last column (inclusive).
 """
 
 import numpy as np
@@ -34,7 +34,8 @@ def read_planes(hdus, planes, path):
         return {plane: _plane_map(hdus[numbers[f"S_MASK_{plane}"] + 1].data, shape) for plane in planes}
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise ImageError(
-            f"{path}: not an fpM mask file ({error}); expected planes {', '.join(planes)}, fetch the file again"
+            f"{path}: not an fpM mask file ({error}); expected planes {', '.join(planes)}, fetch the file"
+            " again"
         ) from error
 
 

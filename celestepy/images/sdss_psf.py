@@ -1,11 +1,12 @@
 """The SDSS PSF: psField eigenimages with coefficients that are polynomials of row and column.
 
-PSF(row, col) = sum_k w_k(row, col) E_k,   w_k = sum_ij c_k[i, j] (0.001 row)^i (0.001 col)^j,   row, col 0-based
-(https://www.sdss.org/dr7/products/images/read_psf.html).
+PSF(row, col) = sum_k w_k(row, col) E_k,   w_k = sum_ij c_k[i, j] (0.001 row)^i (0.001 col)^j,   row, col
+0-based (https://www.sdss.org/dr7/products/images/read_psf.html).
 
-The eigenimages are asymmetric and their light is off the middle pixel by up to 0.2 pixels, differently in each band, while
-the astrometry refers to the centroid of the light. So the source position is put at the centroid of the PSF: fitted stars
-then agree between the bands, and with Photo's positions, to about 0.05 pixels instead of 0.2.
+The eigenimages are asymmetric and their light is off the middle pixel by up to 0.2 pixels, differently in
+each band, while the astrometry refers to the centroid of the light. So the source position is put at the
+centroid of the PSF: fitted stars then agree between the bands, and with Photo's positions, to about 0.05
+pixels instead of 0.2.
 """
 
 import numpy as np
@@ -56,7 +57,9 @@ class SDSSPSF(VaryingPSF):
                 rows, columns = int(row["nrow_b"]), int(row["ncol_b"])
                 coefficients[k, :rows, :columns] = np.asarray(row["c"], float).reshape(5, 5)[:rows, :columns]
         except (KeyError, ValueError, IndexError, TypeError) as error:
-            raise ImageError(f"{name}: not a psField eigenimage table ({error}); fetch the file again") from error
+            raise ImageError(
+                f"{name}: not a psField eigenimage table ({error}); fetch the file again"
+            ) from error
         return cls(images, coefficients, shape, name)
 
     def pixel_model(self, x, y):

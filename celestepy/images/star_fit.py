@@ -1,4 +1,4 @@
-"""Least-squares fit of the PSF to one bright star: flux, position and local sky, and what the PSF leaves over."""
+"""Least-squares fit of the PSF to one bright star: flux, position, local sky, and what is left over."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,9 @@ import numpy as np
 
 __all__ = ["StarFit", "fit_star"]
 
-HALF = 10  # pixels; the box reaches where the PSF is 1e-3 of its peak, the aperture correction covers the rest
+HALF = (
+    10  # pixels; the box reaches where the PSF is 1e-3 of its peak, the aperture correction covers the rest
+)
 ITERATIONS = 10
 TOLERANCE = 1e-4  # pixels
 MAX_STEP = 1.0  # pixels
@@ -40,7 +42,7 @@ class StarFit:
     radius: np.ndarray
 
     def error_squared(self, radius):
-        """Squared misfit within a radius beyond the noise, as a fraction of the squared model, and its noise error."""
+        """Squared misfit beyond the noise within a radius over the squared model, and its noise error."""
         core = self.radius < radius
         power = np.sum(self.model[core] ** 2)
         excess = np.sum(self.residual[core] ** 2 - self.variance[core])
@@ -57,7 +59,13 @@ def fit_star(image, x, y, mixture):
     """
     x0, y0 = int(np.rint(x)) - HALF, int(np.rint(y)) - HALF
     box = (slice(y0, y0 + 2 * HALF + 1), slice(x0, x0 + 2 * HALF + 1))
-    if x0 < 0 or y0 < 0 or box[0].stop > image.shape[0] or box[1].stop > image.shape[1] or image.mask[box].any():
+    if (
+        x0 < 0
+        or y0 < 0
+        or box[0].stop > image.shape[0]
+        or box[1].stop > image.shape[1]
+        or image.mask[box].any()
+    ):
         return None
     data = image.pixels[box] - image.sky[box]
     columns, rows = np.arange(x0, box[1].stop), np.arange(y0, box[0].stop)[:, None]

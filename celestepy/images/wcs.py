@@ -1,7 +1,7 @@
 """Astrometry: where the sky falls on the pixels, and its local linear form.
 
-Pixel coordinates are 0-based with centres at integers; sky coordinates are ICRS degrees. Offsets (u, v) about a position
-are arcseconds to the East and North in the tangent plane there (gnomonic projection).
+Pixel coordinates are 0-based with centres at integers; sky coordinates are ICRS degrees. Offsets (u, v) about
+a position are arcseconds to the East and North in the tangent plane there (gnomonic projection).
 """
 
 import threading
@@ -15,10 +15,19 @@ from astropy.wcs.utils import wcs_to_celestial_frame
 
 from celestepy.images.errors import ImageError, one_line
 
-__all__ = ["AffineAstrometry", "Astrometry", "FITSAstrometry", "as_astrometry", "sky_coordinates", "tangent_offsets"]
+__all__ = [
+    "AffineAstrometry",
+    "Astrometry",
+    "FITSAstrometry",
+    "as_astrometry",
+    "sky_coordinates",
+    "tangent_offsets",
+]
 
 ARCSEC = 3600.0 * 180.0 / np.pi  # arcsec per radian
-STEP = 0.5  # pixels; half the distance over which the WCS is differenced: errors of distortions enter as STEP^2
+STEP = (
+    0.5  # pixels; half the distance over which the WCS is differenced: errors of distortions enter as STEP^2
+)
 
 
 class Astrometry(ABC):
@@ -58,7 +67,7 @@ class Astrometry(ABC):
 
 
 class FITSAstrometry(Astrometry):
-    """Any celestial WCS that astropy reads: TAN, TPV, SIP, rotated, flipped, in any equatorial or galactic frame.
+    """Any celestial WCS that astropy reads: TAN, TPV, SIP, rotated, flipped, in any of its frames.
 
     Parameters
     ----------
@@ -113,17 +122,22 @@ class AffineAstrometry(Astrometry):
     x, y : float
         Its pixel coordinates.
     jacobian : array_like (2, 2)
-        d(x, y) / d(u, v) in pixels per arcsec, u to the East and v to the North. For North up and East left at
-        0.396 arcsec per pixel: ``[[-1 / 0.396, 0], [0, 1 / 0.396]]``.
+        d(x, y) / d(u, v) in pixels per arcsec, u to the East and v to the North. For North up and East left
+        at 0.396 arcsec per pixel: ``[[-1 / 0.396, 0], [0, 1 / 0.396]]``.
     """
 
     def __init__(self, ra, dec, x, y, jacobian):
         self.ra, self.dec, self.x, self.y = (float(value) for value in (ra, dec, x, y))
         self.jacobian = np.array(jacobian, dtype=float)
         numbers = np.append(self.jacobian, (self.ra, self.dec, self.x, self.y))
-        if self.jacobian.shape != (2, 2) or not np.isfinite(numbers).all() or not np.linalg.det(self.jacobian):
+        if (
+            self.jacobian.shape != (2, 2)
+            or not np.isfinite(numbers).all()
+            or not np.linalg.det(self.jacobian)
+        ):
             raise ImageError(
-                f"jacobian: {np.array2string(self.jacobian).replace(chr(10), '')}, expected an invertible 2 x 2 matrix"
+                f"jacobian: {np.array2string(self.jacobian).replace(chr(10), '')}, expected an invertible 2"
+                " x 2 matrix"
                 " of d(x, y)/d(u, v) in pixels per arcsec, and a finite tangent point"
             )
         self._inverse = np.linalg.inv(self.jacobian)
@@ -146,7 +160,7 @@ def tangent_offsets(ra, dec, ra0, dec0):
     ra, dec, ra0, dec0 = (np.radians(value) for value in (ra, dec, ra0, dec0))
     cos_distance = np.sin(dec0) * np.sin(dec) + np.cos(dec0) * np.cos(dec) * np.cos(ra - ra0)
     east = np.cos(dec) * np.sin(ra - ra0) / cos_distance
-    # sin(dec - dec0) plus a second-order term, rather than a difference of two products: exact near the tangent point
+    # sin(dec - dec0) plus a second-order term: a difference of two products would lose digits near the point
     lift = 2 * np.cos(dec) * np.sin(dec0) * np.sin((ra - ra0) / 2) ** 2
     north = (np.sin(dec - dec0) + lift) / cos_distance
     return ARCSEC * east, ARCSEC * north
@@ -197,8 +211,12 @@ def _celestial(wcs):
         centre = np.asarray(celestial.wcs.crpix) - 1.0
         finite = np.isfinite(celestial.all_pix2world(*centre, 0)).all()
     except Exception as error:  # wcslib raises many kinds, all of which mean the same to the caller
-        raise ImageError(f"wcs: unusable ({one_line(error)}); expected celestial axes such as RA---TAN, DEC--TAN") from None
+        raise ImageError(
+            f"wcs: unusable ({one_line(error)}); expected celestial axes such as RA---TAN, DEC--TAN"
+        ) from None
     if not (found and finite):
         names = ", ".join(wcs.wcs.ctype) or "none"
-        raise ImageError(f"wcs: axes {names!r}, expected two celestial axes such as RA---TAN, DEC--TAN; check the header")
+        raise ImageError(
+            f"wcs: axes {names!r}, expected two celestial axes such as RA---TAN, DEC--TAN; check the header"
+        )
     return celestial
