@@ -4,5 +4,6 @@ from celestepy.catalog.catalog import Catalog
 from celestepy.catalog.errors import CatalogError
 from celestepy.catalog.flags import Flag, Status
 from celestepy.catalog.posterior import Posterior
+from celestepy.catalog.score import Score
 
-__all__ = ["Catalog", "CatalogError", "Flag", "Posterior", "Status"]
+__all__ = ["Catalog", "CatalogError", "Flag", "Posterior", "Score", "Status"]

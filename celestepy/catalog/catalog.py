@@ -13,6 +13,7 @@ from celestepy.catalog.files import read_table, write_table
 from celestepy.catalog.flags import Flag, Status
 from celestepy.catalog.metadata import bands_of, plain, provenance
 from celestepy.catalog.posterior import Posterior
+from celestepy.catalog.score import score
 from celestepy.catalog.summary import position_columns, summarise
 from celestepy.images.wcs import from_tangent_offsets
 from celestepy.model.parameters import GALAXY, STAR, Bands, layout
@@ -232,6 +233,10 @@ class Catalog:
             stem = name.rsplit("_", 1)[0] if name.split("_")[0] in _UNITS else name
             draws[name] = _with_unit(value, _UNITS.get(stem, ""))
         return draws
+
+    def score(self, truth, other=None, *, radius=1.0, mag_range=None):
+        """Match the catalogue to the truth and score it, see `celestepy.catalog.score.score`."""
+        return score(self, truth, other, radius=radius, mag_range=mag_range)
 
 
 def _in_degrees(value):
