@@ -194,14 +194,20 @@ class _Reduction:
 
 
 def _peak(information, score, f):
-    """Positive semi-definite information and the peak of the reduced likelihood in flux."""
+    """The reduced likelihood's information and peak in flux; None for the peak where it is no Gaussian.
+
+    Directions that the pixels say nothing about keep a width of several e-folds; where the likelihood curves the wrong
+    way instead, or its peak lies far off, the linear reduction does not describe it.
+    """
     values, vectors = np.linalg.eigh(information * np.outer(f, f))
-    if not np.all(np.isfinite(values)) or values[-1] <= 0:
+    if not np.all(np.isfinite(values)) or values[-1] <= 0 or values[0] < -0.3:
         return information, None
-    values = np.maximum(values, 1e-6)
+    values = np.maximum(values, 0.02)
     information = (vectors * values) @ vectors.T / np.outer(f, f)
-    step = f * (vectors @ ((vectors.T @ (score * f)) / values))
-    return information, f + step
+    standard = (vectors.T @ (score * f)) / np.sqrt(values)
+    if np.any(np.abs(standard) > 8):
+        return information, None
+    return information, f + f * (vectors @ (standard / np.sqrt(values)))
 
 
 def _mixture_terms(mixture, point):

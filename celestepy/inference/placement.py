@@ -67,10 +67,12 @@ class Placement:
         Bands of the fit.
     radius : float
         Half width of a source's patch in units of the PSF's full width at half maximum.
+    sky_fraction : float
+        Prior standard deviation of a patch's sky level, in units of the noise of one pixel.
     """
 
-    def __init__(self, images, ra, dec, bands, radius=6.5):
-        self.images, self.bands = list(images), bands
+    def __init__(self, images, ra, dec, bands, radius=8.0, sky_fraction=0.1):
+        self.images, self.bands, self.sky_fraction = list(images), bands, sky_fraction
         self.ra, self.dec = np.atleast_1d(np.asarray(ra, float)), np.atleast_1d(np.asarray(dec, float))
         located = [image.local_affine((self.ra, self.dec)) for image in self.images]
         self.x, self.y, self.jacobian = (np.array([part[i] for part in located]) for i in range(3))
@@ -98,7 +100,7 @@ class Placement:
         y0, y1 = max(int(y.min()) - half, 0), min(int(y.max()) + half + 1, ny)
         return (x0, x1, y0, y1) if x1 > x0 and y1 > y0 else None
 
-    def gather(self, members, contributions, own=None, sky_fraction=0.2):
+    def gather(self, members, contributions, own=None):
         """Cut out the patches of a group.
 
         Parameters
@@ -110,8 +112,6 @@ class Placement:
         own : dict, optional
             Source index -> `Contribution` of the members themselves; with it, the weights allow for the PSF
             error of each image.
-        sky_fraction : float
-            Prior standard deviation of a patch's sky level, in units of the noise of one pixel.
 
         Returns
         -------
@@ -135,7 +135,7 @@ class Placement:
         if own:
             patches = self._with_psf_error(patches, used, own)
         return GroupData(tuple(members), tuple(used), self.scene_likelihood(patches, used, members), patches,
-                         sky_fraction * self.sky_noise[used], used_pixels, 1 - used_pixels / all_pixels)
+                         self.sky_fraction * self.sky_noise[used], used_pixels, 1 - used_pixels / all_pixels)
 
     def scene_likelihood(self, patches, used, members):
         """Likelihood of some sources on some patches of the images `used`."""
