@@ -17,14 +17,14 @@ two multiplications instead of an exponential. In n rows the error of exp(-Tyy) 
 for the 64 rows of a tile.
 """
 
-from libc.math cimport ceil, exp, fabs, floor, sqrt
+from libc.math cimport exp, fabs, sqrt
 
 from celestepy.model._simd cimport VD_WIDTH, vd, vd_exp, vd_lanes, vd_splat
 
 cdef enum:
-    # a component is left out where d.s exceeds this: there it is below 1e-26 of its peak, far beyond the last digit
-    # of anything it is added to, so the edge cannot be seen in a derivative either
-    FARTHEST = 120
+    # a component is left out where d.s exceeds this: there it is below 3e-20 of its peak, beyond the last digit of
+    # anything it is added to, fourth derivatives included, so there is no edge to be seen
+    FARTHEST = 90
     # planes of a galaxy: flux of the exponential part, x, y, flux of the de Vaucouleurs part, Wxx, Wxy, Wyy
     GALAXY_PLANES = 7
     # planes of a star: flux, x, y
@@ -36,22 +36,37 @@ cdef struct Gaussian:
     double txx
     double txy
     double tyy
-    double peak             # at the centre, for a unit flux of its profile
+    double peak             # at the centre, share included
     double share            # flux fraction of its profile: 1 - dev_fraction, dev_fraction, or 1 for a star
     double v                # covariance = PSF covariance + v W
     double step             # exp(-tyy)
     double inverse_cxx
+    double inverse_tyy
     double reach            # |dx| of the outermost point where d.s = FARTHEST
     double top              # dx of the uppermost such point
     double slope            # cxy / cxx
+    int group               # shared by the components of one profile and one component of the PSF
     bint de_vaucouleurs
     bint direct             # so thin and tilted that the recurrence could start below the smallest double
 
-cdef struct Run:            # one Gaussian in one tile: the rows it reaches, and the recurrence at the first
+cdef struct Run:            # a Gaussian in a tile: the rows it reaches, and the recurrence at the first
     vd phi
     vd ratio
+    const Gaussian* g
     int first
     int last
+
+cdef struct Sweep:          # a Gaussian on its way down a tile
+    vd phi
+    vd ratio
+    vd sx
+    vd sy
+    vd step
+    vd txx
+    vd txy
+    vd tyy
+    vd v
+    int row
 
 
 cdef inline void set_gaussian(
@@ -64,11 +79,10 @@ cdef inline void set_gaussian(
     g.peak = flux / (6.283185307179586 * sqrt(determinant))
     g.step = exp(-g.tyy)
     g.inverse_cxx = 1 / cxx
-    g.slope = cxy / cxx
+    g.inverse_tyy = 1 / g.tyy
+    g.slope = cxy * g.inverse_cxx
     g.reach = sqrt(FARTHEST * cxx)
     g.top = cxy * sqrt(FARTHEST / cyy)
-    # across the strip the peak shifts by this many standard deviations; beyond 25 a lane that starts at exp(-700) = 0
-    # might still come to matter
     g.direct = (VD_WIDTH - 1) * fabs(g.txy) > 25 * sqrt(g.tyy) or g.tyy > 100
 
 
@@ -76,82 +90,135 @@ cdef inline double clipped(double value, double low, double high) noexcept nogil
     return low if value < low else (high if value > high else value)
 
 
-cdef inline void find_rows(const Gaussian* g, double column, double row, int n_rows, Run* run) noexcept nogil:
-    """The rows in which the ellipse d.s < FARTHEST meets the strip that begins at the given column and row."""
+cdef inline bint find_rows(const Gaussian* g, double column, double row, int n_rows, Run* run) noexcept nogil:
+    """The rows in which the ellipse d.s < FARTHEST meets the strip that begins at the given column and row, if any."""
     cdef double left = column - g.x, right = left + (VD_WIDTH - 1)
-    cdef double dx, low, high
-    run.first = run.last = 0
+    cdef double high, low
     if left > g.reach or right < -g.reach:
-        return
+        return False
     # the ellipse is convex: its highest point over an interval of x lies nearest to its uppermost point
-    dx = clipped(g.top, left, right)
-    high = g.slope * dx + sqrt(max(FARTHEST - dx * dx * g.inverse_cxx, 0.) / g.tyy)
-    dx = clipped(-g.top, left, right)
-    low = g.slope * dx - sqrt(max(FARTHEST - dx * dx * g.inverse_cxx, 0.) / g.tyy)
-    run.first = <int>clipped(ceil(g.y + low - row), 0., n_rows)
-    run.last = <int>clipped(floor(g.y + high - row) + 1., 0., n_rows)
+    high = clipped(g.top, left, right)
+    low = clipped(-g.top, left, right)
+    high = g.slope * high + sqrt(max(FARTHEST - high * high * g.inverse_cxx, 0.) * g.inverse_tyy)
+    low = g.slope * low - sqrt(max(FARTHEST - low * low * g.inverse_cxx, 0.) * g.inverse_tyy)
+    run.g = g
+    # rounded outwards by truncation: all these numbers are positive
+    run.first = <int>clipped(g.y + low - row, 0., n_rows)
+    run.last = <int>clipped(g.y + high - row + 1., 0., n_rows)
+    return run.first < run.last
 
 
-cdef inline void start(const Gaussian* g, vd dx, double dy, vd* phi, vd* ratio) noexcept nogil:
-    """The recurrence at the row dy above the centre."""
+cdef inline void start(Run* run, double column, double row) noexcept nogil:
+    """The recurrence at the run's first row."""
+    cdef const Gaussian* g = run.g
+    cdef vd dx = vd_lanes() + (column - g.x)
+    cdef double dy = row + run.first - g.y
     cdef vd conditional = dy - g.slope * dx
-    phi[0] = g.peak * vd_exp(-.5 * (g.inverse_cxx * dx * dx + g.tyy * conditional * conditional))
-    ratio[0] = vd_exp(-g.txy * dx - g.tyy * (dy + .5))
+    run.phi = g.peak * vd_exp(-.5 * (g.inverse_cxx * dx * dx + g.tyy * conditional * conditional))
+    run.ratio = vd_exp(-g.txy * dx - g.tyy * (dy + .5))
 
 
-cdef inline void add_values(
-    const Gaussian* g, vd phi, vd ratio, int first, int last, vd* plane, Py_ssize_t stride
-) noexcept nogil:
+cdef inline Sweep begin(const Run* run, double column, double row) noexcept nogil:
+    cdef Sweep s
+    cdef const Gaussian* g = run.g
+    cdef vd dx = vd_lanes() + (column - g.x)
+    cdef double dy = row + run.first - g.y
+    s.phi, s.ratio, s.row = run.phi, run.ratio, run.first
+    s.step, s.v = vd_splat(g.step), vd_splat(g.v)
+    s.txx, s.txy, s.tyy = vd_splat(g.txx), vd_splat(g.txy), vd_splat(g.tyy)
+    s.sx, s.sy = g.txx * dx + g.txy * dy, g.txy * dx + g.tyy * dy
+    return s
+
+
+cdef inline void advance(Sweep* s) noexcept nogil:
+    s.phi = s.phi * s.ratio
+    s.ratio = s.ratio * s.step
+    s.sx = s.sx + s.txy
+    s.sy = s.sy + s.tyy
+
+
+# The functions below add Gaussians to the planes of the rows from where they are to the row before the last. They work on copies
+# of the sweeps: the compiler then knows that no store to a plane changes them, and keeps them in registers.
+
+
+cdef inline void add_value(Sweep* sweep, int last, vd* planes, Py_ssize_t stride) noexcept nogil:
+    cdef Sweep s = sweep[0]
     cdef int row
-    cdef vd step = vd_splat(g.step)
-    for row in range(first, last):
-        plane[row * stride] += phi
-        phi = phi * ratio
-        ratio = ratio * step
+    for row in range(s.row, last):
+        planes[row * stride] += s.phi
+        s.phi = s.phi * s.ratio
+        s.ratio = s.ratio * s.step
+    s.row = max(last, s.row)
+    sweep[0] = s
 
 
-cdef inline void add_star_planes(
-    const Gaussian* g, vd phi, vd ratio, vd dx, double dy, int first, int last, vd* planes, Py_ssize_t stride
-) noexcept nogil:
-    """Add phi and its derivatives by x and y; dy belongs to the first row."""
+cdef inline void add_two_values(Sweep* one, Sweep* other, int last, vd* planes, Py_ssize_t stride) noexcept nogil:
+    cdef Sweep s = one[0], t = other[0]
     cdef int row
-    cdef vd* plane = planes + first * stride
-    cdef vd step = vd_splat(g.step), txy = vd_splat(g.txy), tyy = vd_splat(g.tyy)
-    cdef vd sx = g.txx * dx + g.txy * dy, sy = g.txy * dx + g.tyy * dy
-    for row in range(first, last):
-        plane[0] += phi
-        plane[1] += phi * sx
-        plane[2] += phi * sy
-        phi = phi * ratio
-        ratio = ratio * step
-        sx = sx + txy
-        sy = sy + tyy
+    for row in range(s.row, last):
+        planes[row * stride] += s.phi + t.phi
+        s.phi = s.phi * s.ratio
+        t.phi = t.phi * t.ratio
+        s.ratio = s.ratio * s.step
+        t.ratio = t.ratio * t.step
+    s.row = t.row = max(last, s.row)
+    one[0], other[0] = s, t
+
+
+cdef inline void add_star_planes(Sweep* sweep, int last, vd* planes, Py_ssize_t stride) noexcept nogil:
+    """Add phi and its derivatives by x and y."""
+    cdef Sweep s = sweep[0]
+    cdef int row
+    cdef vd* plane = planes + s.row * stride
+    for row in range(s.row, last):
+        plane[0] += s.phi
+        plane[1] += s.phi * s.sx
+        plane[2] += s.phi * s.sy
+        advance(&s)
         plane += stride
 
 
 cdef inline void add_galaxy_planes(
-    const Gaussian* g, vd phi, vd ratio, vd dx, double dy, int first, int last, vd* planes, Py_ssize_t stride
+    Sweep* sweep, int last, vd* planes, Py_ssize_t value, Py_ssize_t stride
 ) noexcept nogil:
-    """Add the seven planes of a galaxy (Wxx and Wyy without their factor 1/2); dy belongs to the first row."""
+    """Add phi to the plane `value`, and the derivatives by x, y, Wxx, Wxy, Wyy (xx and yy without their factor 1/2)."""
+    cdef Sweep s = sweep[0]
     cdef int row
-    cdef vd* plane = planes + first * stride
-    cdef vd* value = plane + (3 if g.de_vaucouleurs else 0)
-    cdef vd step = vd_splat(g.step), txx = vd_splat(g.txx), txy = vd_splat(g.txy), tyy = vd_splat(g.tyy)
-    cdef vd share = vd_splat(g.share), spread = vd_splat(g.v)
-    cdef vd sx = g.txx * dx + g.txy * dy, sy = g.txy * dx + g.tyy * dy
-    cdef vd part, wide
-    for row in range(first, last):
-        part = share * phi
-        wide = spread * part
-        value[0] += phi
-        plane[1] += part * sx
-        plane[2] += part * sy
-        plane[4] += wide * (sx * sx - txx)
-        plane[5] += wide * (sx * sy - txy)
-        plane[6] += wide * (sy * sy - tyy)
-        phi = phi * ratio
-        ratio = ratio * step
-        sx = sx + txy
-        sy = sy + tyy
+    cdef vd* plane = planes + s.row * stride
+    cdef vd wide
+    for row in range(s.row, last):
+        wide = s.v * s.phi
+        plane[value] += s.phi
+        plane[1] += s.phi * s.sx
+        plane[2] += s.phi * s.sy
+        plane[4] += wide * (s.sx * s.sx - s.txx)
+        plane[5] += wide * (s.sx * s.sy - s.txy)
+        plane[6] += wide * (s.sy * s.sy - s.tyy)
+        advance(&s)
         plane += stride
-        value += stride
+    s.row = max(last, s.row)
+    sweep[0] = s
+
+
+cdef inline void add_two_galaxy_planes(
+    Sweep* one, Sweep* other, int last, vd* planes, Py_ssize_t value, Py_ssize_t stride
+) noexcept nogil:
+    """The same for two Gaussians at the same row: half the loads and stores of the planes."""
+    cdef Sweep s = one[0], t = other[0]
+    cdef int row
+    cdef vd* plane = planes + s.row * stride
+    cdef vd wide, wider
+    for row in range(s.row, last):
+        wide = s.v * s.phi
+        wider = t.v * t.phi
+        plane[value] += s.phi + t.phi
+        plane[1] = plane[1] + s.phi * s.sx + t.phi * t.sx
+        plane[2] = plane[2] + s.phi * s.sy + t.phi * t.sy
+        plane[4] = plane[4] + wide * (s.sx * s.sx - s.txx) + wider * (t.sx * t.sx - t.txx)
+        plane[5] = plane[5] + wide * (s.sx * s.sy - s.txy) + wider * (t.sx * t.sy - t.txy)
+        plane[6] = plane[6] + wide * (s.sy * s.sy - s.tyy) + wider * (t.sy * t.sy - t.tyy)
+        advance(&s)
+        advance(&t)
+        plane += stride
+    s.row = t.row = max(last, s.row)
+    one[0], other[0] = s, t

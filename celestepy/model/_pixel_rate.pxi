@@ -15,9 +15,13 @@ from celestepy.model._gaussian cimport (
     STAR_PLANES,
     Gaussian,
     Run,
+    Sweep,
     add_galaxy_planes,
     add_star_planes,
-    add_values,
+    add_two_galaxy_planes,
+    add_two_values,
+    add_value,
+    begin,
     find_rows,
     set_gaussian,
     start,
@@ -29,9 +33,10 @@ from celestepy.model._moments cimport (
     add_galaxy_moments,
     add_galaxy_slopes,
     add_star_moments,
-    five_moments,
     set_levels,
-    three_moments,
+    sum_five,
+    sum_three,
+    sum_two_fives,
 )
 from celestepy.model._poisson cimport Pixels, Term, gaussian, poisson
 from celestepy.model._scene cimport (
@@ -140,11 +145,11 @@ cdef class PixelKernel:
     cdef vd* products
     cdef double* gradient
     cdef double* hessian
-    cdef int n_active, n_gaussians, n_numbers
+    cdef int n_active, n_gaussians, n_runs, n_numbers
     cdef Py_ssize_t stride
     cdef vd* _all
 
-    def __cinit__(self, images, int n_bands, psf, psf_first, positions, jacobians, visible, profiles):
+    def __cinit__(self, images, int n_bands, psf, psf_first, positions, jacobians, visible, profiles, bint narrow):
         self.n_images, self.n_sources, self.n_bands = len(images), positions.shape[1], n_bands
         self.psf, self.psf_first = psf, psf_first
         self.positions, self.jacobians, self.visible = positions, jacobians, visible
@@ -155,7 +160,7 @@ cdef class PixelKernel:
         memset(self.photos, 0, self.n_images * sizeof(Photo))
         for n, image in enumerate(images):
             self._copy(n, *image)
-        self._reserve(max((psf_first[:, -1] - psf_first[:, 0]).max(), 1) * len(profiles))
+        self._reserve(max((psf_first[:, -1] - psf_first[:, 0]).max(), 1) * len(profiles), narrow)
 
     def __dealloc__(self):
         cdef int n
@@ -195,13 +200,14 @@ cdef class PixelKernel:
                     (<double*>&pixels.background)[lane] = background[row, column] if inside else 1.
                     (<double*>&pixels.floor)[lane] = floor[row, column] if inside else 1.
 
-    def _reserve(self, Py_ssize_t n_gaussians):
+    def _reserve(self, Py_ssize_t n_gaussians, bint narrow):
         """Scratch memory for the largest image: all sources visible, all galaxies."""
         cdef Py_ssize_t numbers = self.n_sources * GALAXY_PLANES + 1
         cdef Py_ssize_t stride = rounded_up(numbers, 4)
         self.sources = <Source*>vd_allocate(self.n_sources * sizeof(Source))
         self.gaussians = <Gaussian*>vd_allocate(n_gaussians * sizeof(Gaussian))
-        self.runs = <Run*>vd_allocate(n_gaussians * sizeof(Run))
+        # very narrow Gaussians may need a fresh start in every row; one more is written while it is not yet counted
+        self.runs = <Run*>vd_allocate((n_gaussians * (TILE_ROWS if narrow else 1) + 1) * sizeof(Run))
         self._all = <vd*>vd_allocate((TILE_ROWS * (stride + 2 + LEVELS) + stride * stride) * sizeof(vd))
         self.gradient = <double*>vd_allocate((numbers + numbers * numbers) * sizeof(double))
         if (
@@ -300,15 +306,16 @@ cdef class PixelKernel:
                 self.n_gaussians += 1
                 if s.n_numbers == STAR_PLANES:
                     set_gaussian(g, p[0], s.x + p[1], s.y + p[2], p[3], p[4], p[5])
-                    g.share, g.v, g.de_vaucouleurs = 1, 0, False
+                    g.share, g.v, g.de_vaucouleurs, g.group = 1, 0, False, 2 * c
                     continue
                 v = self.profiles[j, 1]
+                g.v, g.de_vaucouleurs = v, self.profiles[j, 2] > 0
+                g.group = 2 * c + g.de_vaucouleurs
+                g.share = s.dev_share if g.de_vaucouleurs else s.exp_share
                 set_gaussian(
-                    g, p[0] * self.profiles[j, 0], s.x + p[1], s.y + p[2],
+                    g, g.share * p[0] * self.profiles[j, 0], s.x + p[1], s.y + p[2],
                     p[3] + v * s.wxx, p[4] + v * s.wxy, p[5] + v * s.wyy,
                 )
-                g.v, g.de_vaucouleurs = v, self.profiles[j, 2] > 0
-                g.share = s.dev_fraction if g.de_vaucouleurs else 1 - s.dev_fraction
         s.gaussians_end = self.n_gaussians
 
     cdef double _sum_image(self, int n, double sky, int order) noexcept nogil:
@@ -333,56 +340,94 @@ cdef class PixelKernel:
 
     cdef void _draw(self, int column, int first_row, int rows, bint with_derivatives) noexcept nogil:
         """Profiles of the sources in a tile and, if asked, their derivatives, into the planes."""
-        cdef int i, c, row, last
+        cdef int i, row
         cdef Source* s
-        cdef Gaussian* g
-        cdef Run* run
         cdef vd* plane
-        cdef vd dx, phi, ratio, unit_exponential
-        cdef double dy
+        cdef vd exponential
         memset(self.planes, 0, rows * self.stride * sizeof(vd))
+        self.n_runs = 0
         for i in range(self.n_active):
             s = &self.sources[i]
-            for c in range(s.gaussians, s.gaussians_end):
-                g, run = &self.gaussians[c], &self.runs[c]
-                find_rows(g, column, first_row, rows, run)
-                if run.first >= run.last:
-                    continue
-                dx = vd_lanes() + (column - g.x)
-                dy = first_row + run.first - g.y
-                start(g, dx, dy, &run.phi, &run.ratio)
-                if not g.direct:
-                    self._draw_rows(s, g, run.phi, run.ratio, dx, dy, run.first, run.last, with_derivatives)
-                    continue
-                for row in range(run.first, run.last):
-                    dy = first_row + row - g.y
-                    start(g, dx, dy, &phi, &ratio)
-                    self._draw_rows(s, g, phi, ratio, dx, dy, row, row + 1, with_derivatives)
-            if s.n_numbers == GALAXY_PLANES:
-                for row in range(rows):
-                    plane = self.planes + row * self.stride + s.plane
-                    unit_exponential = plane[0]
-                    plane[0] = (1 - s.dev_fraction) * unit_exponential + s.dev_fraction * plane[3]
-                    plane[3] = plane[3] - unit_exponential
+            self._start_runs(s, column, first_row, rows)
+            if s.n_numbers == STAR_PLANES:
+                self._draw_star(s, column, first_row, with_derivatives)
+                continue
+            self._draw_galaxy(s, column, first_row, with_derivatives)
+            for row in range(rows):
+                plane = self.planes + row * self.stride + s.plane
+                exponential = plane[0]
+                plane[0] = exponential + plane[3]
+                plane[3] = plane[3] * (1 / s.dev_share) - exponential * (1 / s.exp_share)
 
-    cdef inline void _draw_rows(
-        self, const Source* s, const Gaussian* g, vd phi, vd ratio, vd dx, double dy, int first, int last,
-        bint with_derivatives,
-    ) noexcept nogil:
+    cdef void _start_runs(self, Source* s, int column, int first_row, int rows) noexcept nogil:
+        """The Gaussians of a source that reach into a tile; where the recurrence is not safe, each row begins anew."""
+        cdef int c, row, last
+        cdef const Gaussian* g
+        s.runs = self.n_runs
+        for c in range(s.gaussians, s.gaussians_end):
+            g = &self.gaussians[c]
+            if not find_rows(g, column, first_row, rows, &self.runs[self.n_runs]):
+                continue
+            last = self.runs[self.n_runs].last
+            for row in range(self.runs[self.n_runs].first, last):
+                self.runs[self.n_runs].g = g
+                self.runs[self.n_runs].first = row
+                self.runs[self.n_runs].last = row + 1 if g.direct else last
+                start(&self.runs[self.n_runs], column, first_row)
+                self.n_runs += 1
+                if not g.direct:
+                    break
+        s.runs_end = self.n_runs
+
+    cdef void _draw_star(self, const Source* s, int column, int first_row, bint with_derivatives) noexcept nogil:
+        cdef int i
+        cdef Sweep sweep
+        for i in range(s.runs, s.runs_end):
+            sweep = begin(&self.runs[i], column, first_row)
+            if with_derivatives:
+                add_star_planes(&sweep, self.runs[i].last, self.planes + s.plane, self.stride)
+            else:
+                add_value(&sweep, self.runs[i].last, self.planes + s.plane, self.stride)
+
+    cdef void _draw_galaxy(self, const Source* s, int column, int first_row, bint with_derivatives) noexcept nogil:
+        """Gaussians of a group two by two, as far as they go together."""
+        cdef int i = s.runs, value
+        cdef const Run* run
+        cdef const Run* other
+        cdef Sweep one, two
         cdef vd* planes = self.planes + s.plane
-        if not with_derivatives:
-            add_values(g, phi, ratio, first, last, planes + (3 if g.de_vaucouleurs else 0), self.stride)
-        elif s.n_numbers == GALAXY_PLANES:
-            add_galaxy_planes(g, phi, ratio, dx, dy, first, last, planes, self.stride)
-        else:
-            add_star_planes(g, phi, ratio, dx, dy, first, last, planes, self.stride)
+        while i < s.runs_end:
+            run = &self.runs[i]
+            one = begin(run, column, first_row)
+            value = 3 if run.g.de_vaucouleurs else 0
+            i += 1
+            if i < s.runs_end and self.runs[i].g.group == run.g.group:
+                other = &self.runs[i]
+                i += 1
+                two = begin(other, column, first_row)
+                if with_derivatives:
+                    add_galaxy_planes(&one, min(other.first, run.last), planes, value, self.stride)
+                    add_galaxy_planes(&two, min(run.first, other.last), planes, value, self.stride)
+                    if one.row == two.row:
+                        add_two_galaxy_planes(&one, &two, min(run.last, other.last), planes, value, self.stride)
+                    add_galaxy_planes(&two, other.last, planes, value, self.stride)
+                else:
+                    add_value(&one, min(other.first, run.last), planes + value, self.stride)
+                    add_value(&two, min(run.first, other.last), planes + value, self.stride)
+                    if one.row == two.row:
+                        add_two_values(&one, &two, min(run.last, other.last), planes + value, self.stride)
+                    add_value(&two, other.last, planes + value, self.stride)
+            if with_derivatives:
+                add_galaxy_planes(&one, run.last, planes, value, self.stride)
+            else:
+                add_value(&one, run.last, planes + value, self.stride)
 
     cdef vd _likelihood(
         self, const Pixels* pixels, int rows, double sky, bint is_poisson, vd* sky_slope
     ) noexcept nogil:
         """Sum of the log likelihood over a tile; its slope and curvature at each pixel are kept."""
         cdef int row, i
-        cdef vd total = vd_splat(0.)
+        cdef vd total = vd_splat(0.), total_slope = vd_splat(0.)
         cdef vd expected
         cdef vd* plane
         cdef Term term
@@ -396,50 +441,59 @@ cdef class PixelKernel:
             total = total + term.value
             self.slope[row] = term.slope
             self.curvature[row] = term.curvature
-            sky_slope[0] = sky_slope[0] + term.slope
+            total_slope = total_slope + term.slope
+        sky_slope[0] = sky_slope[0] + total_slope
         return total
 
     cdef void _add_moments(self, int column, int first_row, int rows, int order) noexcept nogil:
         """Sum slope times the derivatives of the profiles over a tile."""
-        cdef int i, c, row
+        cdef int i, c
         cdef Source* s
-        cdef Gaussian* g
-        cdef Run* run
+        cdef Sweep sweep
         cdef ColumnMoments m
-        cdef vd dx, phi, ratio
-        cdef double y = 0.
-        cdef bint five
+        cdef const Run* run
         for i in range(self.n_active):
             s = &self.sources[i]
-            five = order > 1 and s.n_numbers == GALAXY_PLANES
-            for c in range(s.gaussians, s.gaussians_end):
-                g, run = &self.gaussians[c], &self.runs[c]
-                if c == s.gaussians or g.y != y:
-                    y = g.y
-                    set_levels(self.levels, self.slope, rows, first_row - y, 5 if five else 3)
-                if run.first >= run.last:
-                    continue
-                dx = vd_lanes() + (column - g.x)
-                if not g.direct:
-                    self._add_column(s, g, run.phi, run.ratio, dx, run.first, run.last, order)
-                    continue
-                for row in range(run.first, run.last):
-                    start(g, dx, first_row + row - y, &phi, &ratio)
-                    self._add_column(s, g, phi, ratio, dx, row, row + 1, order)
+            if order > 1 and s.n_numbers == GALAXY_PLANES:
+                self._add_galaxy_moments(s, column, first_row, rows)
+                continue
+            set_levels(self.levels, self.slope, rows, first_row - s.y, 3)
+            for c in range(s.runs, s.runs_end):
+                run = &self.runs[c]
+                sweep = begin(run, column, first_row)
+                memset(&m, 0, sizeof(m))
+                sum_three(&sweep, run.last, self.levels, &m)
+                if s.n_numbers == GALAXY_PLANES:
+                    add_galaxy_slopes(run.g, &m, vd_lanes() + (column - run.g.x), s.y - run.g.y, &s.moments)
+                else:
+                    add_star_moments(run.g, &m, vd_lanes() + (column - run.g.x), s.y - run.g.y, &s.moments)
 
-    cdef inline void _add_column(
-        self, Source* s, const Gaussian* g, vd phi, vd ratio, vd dx, int first, int last, int order
-    ) noexcept nogil:
-        cdef ColumnMoments m
-        if s.n_numbers == GALAXY_PLANES and order > 1:
-            m = five_moments(phi, ratio, vd_splat(g.step), first, last, self.levels)
-            add_galaxy_moments(g, &m, dx, &s.moments)
-            return
-        m = three_moments(phi, ratio, vd_splat(g.step), first, last, self.levels)
-        if s.n_numbers == GALAXY_PLANES:
-            add_galaxy_slopes(g, &m, dx, &s.moments)
-        else:
-            add_star_moments(g, &m, dx, &s.moments)
+    cdef void _add_galaxy_moments(self, Source* s, int column, int first_row, int rows) noexcept nogil:
+        """Gaussians of a group two by two, as far as they go together."""
+        cdef int i = s.runs
+        cdef const Run* run
+        cdef const Run* other
+        cdef Sweep one, two
+        cdef ColumnMoments m, n
+        set_levels(self.levels, self.slope, rows, first_row - s.y, 5)
+        while i < s.runs_end:
+            run = &self.runs[i]
+            one = begin(run, column, first_row)
+            memset(&m, 0, sizeof(m))
+            i += 1
+            if i < s.runs_end and self.runs[i].g.group == run.g.group:
+                other = &self.runs[i]
+                i += 1
+                two = begin(other, column, first_row)
+                memset(&n, 0, sizeof(n))
+                sum_five(&one, min(other.first, run.last), self.levels, &m)
+                sum_five(&two, min(run.first, other.last), self.levels, &n)
+                if one.row == two.row:
+                    sum_two_fives(&one, &two, min(run.last, other.last), self.levels, &m, &n)
+                sum_five(&two, other.last, self.levels, &n)
+                add_galaxy_moments(other.g, &n, vd_lanes() + (column - other.g.x), s.y - other.g.y, &s.moments)
+            sum_five(&one, run.last, self.levels, &m)
+            add_galaxy_moments(run.g, &m, vd_lanes() + (column - run.g.x), s.y - run.g.y, &s.moments)
 
     cdef void _finish_gradient(self, int n, double* scene_gradient) noexcept nogil:
         cdef int i

@@ -29,9 +29,10 @@ cdef inline Term poisson(const Pixels* p, vd expected) noexcept nogil:
     cdef vd m = vd_max(expected, p.floor)
     cdef vd below = vd_min(expected - p.floor, vd_splat(0.))
     # never exactly zero: its logarithm is multiplied by rho again
-    cdef vd rho = vd_max(p.data / m, vd_splat(1e-300))
+    cdef vd inverse = vd_splat(1.) / m
+    cdef vd rho = vd_max(p.data * inverse, vd_splat(1e-300))
     cdef vd excess = rho - 1.
-    term.curvature = -p.weight * rho / m
+    term.curvature = -p.weight * rho * inverse
     term.slope = p.weight * excess
     term.value = -p.weight * m * (excess * excess - rho * vd_log_excess(rho))
     term.value = term.value + below * (term.slope + .5 * below * term.curvature)

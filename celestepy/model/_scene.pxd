@@ -16,7 +16,8 @@ cdef struct Source:
     double flux
     double x
     double y
-    double dev_fraction
+    double exp_share        # flux fractions of the profiles, 1 - dev_fraction and dev_fraction, but never zero
+    double dev_share
     double wxx
     double wxy
     double wyy
@@ -28,6 +29,13 @@ cdef struct Source:
     int psf_end
     int gaussians           # range of its Gaussians
     int gaussians_end
+    int runs                # range of its runs in the tile at hand
+    int runs_end
+
+
+cdef inline double not_zero(double share) noexcept nogil:
+    """A flux fraction that the flux can be divided by again; 1e-20 of it cannot be seen."""
+    return 1e-20 if -1e-20 < share < 1e-20 else share
 
 
 cdef inline void place_source(
@@ -51,7 +59,8 @@ cdef inline void place_source(
     s.flux = scene[band]
     s.x = position[0] + j00 * scene[n_bands] + j01 * scene[n_bands + 1]
     s.y = position[1] + j10 * scene[n_bands] + j11 * scene[n_bands + 1]
-    s.dev_fraction = scene[n_bands + 2]
+    s.dev_share = not_zero(scene[n_bands + 2])
+    s.exp_share = not_zero(1 - scene[n_bands + 2])
     s.wxx = s.by_scene[4][4] * shape[0] + s.by_scene[4][5] * shape[1] + s.by_scene[4][6] * shape[2]
     s.wxy = s.by_scene[5][4] * shape[0] + s.by_scene[5][5] * shape[1] + s.by_scene[5][6] * shape[2]
     s.wyy = s.by_scene[6][4] * shape[0] + s.by_scene[6][5] * shape[1] + s.by_scene[6][6] * shape[2]
@@ -65,8 +74,8 @@ cdef inline void source_gradient(const Source* s, double* gradient) noexcept nog
     gradient[1] = s.flux * vd_sum(m.x)
     gradient[2] = s.flux * vd_sum(m.y)
     if s.n_numbers == GALAXY_PLANES:
-        gradient[0] = (1 - s.dev_fraction) * exponential + s.dev_fraction * de_vaucouleurs
-        gradient[3] = s.flux * (de_vaucouleurs - exponential)
+        gradient[0] = exponential + de_vaucouleurs
+        gradient[3] = s.flux * (de_vaucouleurs / s.dev_share - exponential / s.exp_share)
         gradient[4] = s.flux * .5 * vd_sum(m.wxx)
         gradient[5] = s.flux * vd_sum(m.wxy)
         gradient[6] = s.flux * .5 * vd_sum(m.wyy)
@@ -83,7 +92,7 @@ cdef inline void add_source_curvature(const Source* s, double* h, Py_ssize_t n) 
     h[2 * n + 2] += f * vd_sum(m.yy)
     if s.n_numbers < GALAXY_PLANES:
         return
-    h[3] += vd_sum(m.de_vaucouleurs) - vd_sum(m.exponential)
+    h[3] += vd_sum(m.de_vaucouleurs) / s.dev_share - vd_sum(m.exponential) / s.exp_share
     h[4] += .5 * vd_sum(m.wxx)
     h[5] += vd_sum(m.wxy)
     h[6] += .5 * vd_sum(m.wyy)

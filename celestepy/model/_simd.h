@@ -15,8 +15,10 @@
 #  define VD_INLINE static inline __attribute__((always_inline, unused))
 #  if defined(__AVX512F__)
 #    define VD_WIDTH 8
-#  elif defined(__AVX__)
+#    include <immintrin.h>
+#  elif defined(__AVX2__)
 #    define VD_WIDTH 4
+#    include <immintrin.h>
 #  else
 #    define VD_WIDTH 2
 #  endif
@@ -49,18 +51,33 @@ VD_INLINE vd vd_lanes(void) { vd v = VD_COUNT; return v; }
 VD_INLINE vu vd_bits(vd x) { vu u; memcpy(&u, &x, sizeof u); return u; }
 VD_INLINE vd vd_from_bits(vu u) { vd x; memcpy(&x, &u, sizeof x); return x; }
 
-#if VD_WIDTH == 1
-#  define VD_LESS(a, b) ((uint64_t)0 - (uint64_t)((a) < (b)))
-#else
-#  define VD_LESS(a, b) ((vu)((a) < (b)))
-#endif
-
-/* a where the mask is set, b elsewhere */
+/* Larger and smaller of two vectors, and x with 0 where a < b. With GCC's vectors a comparison is a mask of all ones
+ * in a register, and with AVX-512 GCC makes that mask by an instruction that waits for the register's last value: in a loop
+ * the iterations can then no longer overlap. Hence the processor's own instructions where there are any. */
+#if VD_WIDTH == 8
+VD_INLINE vd vd_max(vd a, vd b) { return (vd)_mm512_max_pd((__m512d)a, (__m512d)b); }
+VD_INLINE vd vd_min(vd a, vd b) { return (vd)_mm512_min_pd((__m512d)a, (__m512d)b); }
+VD_INLINE vd vd_zero_if_less(vd a, vd b, vd x) {
+    return (vd)_mm512_maskz_mov_pd(_mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_GE_OQ), (__m512d)x);
+}
+#elif VD_WIDTH == 4
+VD_INLINE vd vd_max(vd a, vd b) { return (vd)_mm256_max_pd((__m256d)a, (__m256d)b); }
+VD_INLINE vd vd_min(vd a, vd b) { return (vd)_mm256_min_pd((__m256d)a, (__m256d)b); }
+VD_INLINE vd vd_zero_if_less(vd a, vd b, vd x) {
+    return (vd)_mm256_and_pd(_mm256_cmp_pd((__m256d)a, (__m256d)b, _CMP_GE_OQ), (__m256d)x);
+}
+#elif VD_WIDTH == 2
 VD_INLINE vd vd_select(vu mask, vd a, vd b) {
     return vd_from_bits((vd_bits(a) & mask) | (vd_bits(b) & ~mask));
 }
-VD_INLINE vd vd_max(vd a, vd b) { return vd_select(VD_LESS(a, b), b, a); }
-VD_INLINE vd vd_min(vd a, vd b) { return vd_select(VD_LESS(a, b), a, b); }
+VD_INLINE vd vd_max(vd a, vd b) { return vd_select((vu)(a < b), b, a); }
+VD_INLINE vd vd_min(vd a, vd b) { return vd_select((vu)(a < b), a, b); }
+VD_INLINE vd vd_zero_if_less(vd a, vd b, vd x) { return vd_from_bits(vd_bits(x) & ~(vu)(a < b)); }
+#else
+VD_INLINE vd vd_max(vd a, vd b) { return a < b ? b : a; }
+VD_INLINE vd vd_min(vd a, vd b) { return a < b ? a : b; }
+VD_INLINE vd vd_zero_if_less(vd a, vd b, vd x) { return a < b ? 0. : x; }
+#endif
 
 VD_INLINE double vd_sum(vd x) {
     double lanes[VD_WIDTH], total = 0.;
@@ -76,7 +93,7 @@ VD_INLINE double vd_sum(vd x) {
 /* exp(x) to 2 units in the last place; exactly 0 below -690, so that no subnormal number (slow on
  * many processors) ever enters the recurrences; x above 690 is taken as 690. */
 VD_INLINE vd vd_exp(vd x) {
-    const vu tiny = VD_LESS(x, vd_splat(-690.));
+    const vd unclipped = x;
     const vd rounder = vd_splat(VD_ROUNDER);
     vd k, f, p;
     x = vd_min(vd_max(x, vd_splat(-690.)), vd_splat(690.));
@@ -100,8 +117,7 @@ VD_INLINE vd vd_exp(vd x) {
     o = o * g + vd_splat(1. / 6.);
     o = o * g + vd_splat(1.);
     p = p * g + (o * f + vd_splat(1.));
-    const vd y = vd_from_bits(vd_bits(p) + exponent);
-    return vd_from_bits(vd_bits(y) & ~tiny);
+    return vd_zero_if_less(unclipped, vd_splat(-690.), vd_from_bits(vd_bits(p) + exponent));
 }
 
 /* x - 1 - log(x) for normal x > 0, accurate to a few units in the last place also near x = 1, where

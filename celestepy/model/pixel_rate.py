@@ -71,6 +71,10 @@ _PROFILE_TABLE = np.array(
 )
 
 
+# below this variance, pixels^2, the kernel may have to treat a component row by row
+_NARROW = 0.09
+
+
 class SceneLikelihood:
     """Log likelihood of patches of pixels given all sources that shine into them.
 
@@ -151,6 +155,7 @@ class SceneLikelihood:
             jacobians.reshape(*by_source, 4),
             visible.view(np.uint8),
             _PROFILE_TABLE,
+            _narrowest(components) < _NARROW,
         )
 
     def evaluate(self, is_galaxy, scene, sky, order=2):
@@ -306,7 +311,13 @@ def _psf_table(psfs, visible):
                 tables.append(_psf_components(f"psfs[{n}][{k}]", psfs[n][k]))
                 total += len(tables[-1])
             first[n, k + 1] = total
-    return np.vstack(tables or [np.zeros((1, 6))]), first
+    return np.vstack(tables or [[[0.0, 0.0, 0.0, 1.0, 0.0, 1.0]]]), first
+
+
+def _narrowest(components):
+    """Smallest variance of any component along any direction."""
+    xx, xy, yy = components[:, 3:].T
+    return np.min((xx + yy) / 2 - np.hypot((xx - yy) / 2, xy))
 
 
 def _psf_components(name, psf):
