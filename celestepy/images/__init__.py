@@ -1,9 +1,9 @@
 """Images: what was observed. Pixels, noise, sky, PSF and astrometry, and the readers that build them."""
 
-from celestepy.images.calibration import CalibrationWarning, calibrated, measure_noise_scale
+from celestepy.images.calibration import calibrated, measure_noise_scale
 from celestepy.images.counts import from_counts, measure_sky, nanomaggies_per_count
 from celestepy.images.description import read_toml
-from celestepy.images.errors import ImageError, PSFResidualWarning
+from celestepy.images.errors import CalibrationWarning, ImageError, PSFResidualWarning
 from celestepy.images.fits import from_ccddata, read_images
 from celestepy.images.image import Image, Patch
 from celestepy.images.noise import GaussianNoise, PoissonNoise

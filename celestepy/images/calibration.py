@@ -9,15 +9,14 @@ import logging
 import warnings
 
 import numpy as np
-from astropy.utils.exceptions import AstropyUserWarning
 from scipy.ndimage import uniform_filter
 from scipy.signal import oaconvolve
 
-from celestepy.images.errors import ImageError
+from celestepy.images.errors import CalibrationWarning, ImageError
 from celestepy.images.psf import ScaledPSF
 from celestepy.images.psf_calibration import isolated_stars, measure_aperture_correction, measure_psf_error
 
-__all__ = ["CalibrationWarning", "calibrated", "measure_noise_scale", "signal_to_noise_map"]
+__all__ = ["calibrated", "measure_noise_scale", "signal_to_noise_map"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,10 +33,6 @@ GROWTH = (
 MARGIN = 12  # pixels along the edges, where the matched filter sees part of the PSF
 LEAST_PIXELS = 2500  # about fifty independent PSF areas: below it the scale is not known to 10%
 FEWEST_STARS = 5
-
-
-class CalibrationWarning(AstropyUserWarning):
-    """A quantity that should be measured on an image could not be, and a stated value was taken instead."""
 
 
 def signal_to_noise_map(data, weight, stamp):
@@ -103,14 +98,15 @@ def calibrated(image):
     -----
     CalibrationWarning
         If fewer than five suitable stars are found: then the aperture correction is 1 and the PSF error the
-        residual of the PSF's mixture of Gaussians.
+        residual of the PSF's mixture of Gaussians. Likewise the noise scale is 1 where too little sky is free.
     """
-    noise_scale = measure_noise_scale(image)
+    noise_scale = _noise_scale_or_one(image)
     stars = isolated_stars(image)
-    if len(stars) < FEWEST_STARS:
+    n_clear = sum(np.isfinite(star.aperture_flux) for star in stars)
+    if n_clear < FEWEST_STARS:
         correction, error, psf_error = 1.0, np.nan, _central_mixture(image).residual
         warnings.warn(
-            f"image {image.name!r}: {len(stars)} isolated bright stars, expected at least {FEWEST_STARS} to"
+            f"image {image.name!r}: {n_clear} isolated bright stars, expected at least {FEWEST_STARS} to"
             " measure the PSF;"
             f" took aperture correction 1 and PSF error {psf_error:.3f}",
             CalibrationWarning,
@@ -131,6 +127,14 @@ def calibrated(image):
     return image.replace(
         noise_scale=noise_scale, psf_error=psf_error, psf=ScaledPSF(image.psf, 1 / correction)
     )
+
+
+def _noise_scale_or_one(image):
+    try:
+        return measure_noise_scale(image)
+    except ImageError as error:
+        warnings.warn(f"{error}; took 1", CalibrationWarning, stacklevel=3)
+        return 1.0
 
 
 def _central_mixture(image):

@@ -2,7 +2,7 @@
 
 from astropy.utils.exceptions import AstropyUserWarning
 
-__all__ = ["ImageError", "PSFResidualWarning", "one_line"]
+__all__ = ["CalibrationWarning", "ImageError", "PSFResidualWarning", "one_line"]
 
 
 class ImageError(ValueError):
@@ -10,6 +10,10 @@ class ImageError(ValueError):
 
     The message is one line: what is wrong, the value found, what was expected, and the remedy.
     """
+
+
+class CalibrationWarning(AstropyUserWarning):
+    """A quantity that should be measured on an image could not be, and a stated value was taken instead."""
 
 
 class PSFResidualWarning(AstropyUserWarning):

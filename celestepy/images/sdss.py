@@ -95,11 +95,7 @@ def read_sdss_field(directory, bands=BANDS, *, field=None, calibrate=True, n_thr
 
     def read_band(band):
         index, frame, masks = BANDS.index(band), numbers.frame(band), numbers.masks(band)
-        if len(hdus[numbers.psf]) < 6:
-            raise ImageError(
-                f"{path_of[numbers.psf]}: {len(hdus[numbers.psf])} HDUs, expected at least 6; fetch it again"
-            )
-        psf = SDSSPSF.from_hdu(hdus[numbers.psf][index + 1], name=f"{path_of[numbers.psf]} band {band}")
+        psf = _psf(hdus[numbers.psf], path_of[numbers.psf], index, hdus[frame][0].shape)
         image = _build(
             (hdus[frame], path_of[frame]), (hdus[masks], path_of[masks]), psf, gain[index], dark[index]
         )
@@ -166,6 +162,15 @@ def _build(frame, masks, psf, gain, dark_variance):
         saturated=planes.get("SATUR"),
         name=Path(path).name.split(".")[0],
     )
+
+
+def _psf(hdus, path, index, shape):
+    """The PSF of band number `index` in a psField file."""
+    if len(hdus) < len(BANDS) + 1:
+        raise ImageError(f"{path}: {len(hdus)} HDUs, expected at least {len(BANDS) + 1}; fetch the file again")
+    if len(shape) != 2:  # the frame is broken, which is said where it is read
+        shape = (1489, 2048)
+    return SDSSPSF.from_hdu(hdus[index + 1], shape, f"{path} band {BANDS[index]}")
 
 
 def _frame_parts(hdus, path):

@@ -93,19 +93,23 @@ class FITSAstrometry(Astrometry):
     def _is_icrs(self):
         return self._frame.name == "icrs"
 
+    def _ordered(self, first, second):
+        """Longitude and latitude in the header's order of axes, or back."""
+        return (first, second) if self.wcs.wcs.lng == 0 else (second, first)
+
     def sky_to_pixel(self, ra, dec):
         """Pixel coordinates x, y of ra, dec [deg]."""
         if not self._is_icrs:
             coord = SkyCoord(ra, dec, unit="deg").transform_to(self._frame).spherical
             ra, dec = coord.lon.deg, coord.lat.deg
         with self._lock:
-            x, y = self.wcs.all_world2pix(ra, dec, 0)
+            x, y = self.wcs.all_world2pix(*self._ordered(ra, dec), 0)
         return x, y
 
     def pixel_to_sky(self, x, y):
         """Ra, dec [deg] of pixel coordinates x, y."""
         with self._lock:
-            lon, lat = self.wcs.all_pix2world(x, y, 0)
+            lon, lat = self._ordered(*self.wcs.all_pix2world(x, y, 0))
         if not self._is_icrs:
             coord = SkyCoord(lon, lat, unit="deg", frame=self._frame).icrs
             lon, lat = coord.ra.deg, coord.dec.deg
@@ -203,13 +207,17 @@ def as_astrometry(wcs):
 
 
 def _celestial(wcs):
-    """The two celestial axes of a WCS, checked to be there and in the order longitude, latitude."""
+    """The two celestial axes of a WCS, checked to be there."""
     try:
-        celestial = wcs if wcs.naxis == 2 and wcs.wcs.lng == 0 else wcs.celestial
+        axes = sorted((wcs.wcs.lng + 1, wcs.wcs.lat + 1))
+        celestial = (
+            wcs if wcs.naxis == 2 else wcs.sub(axes)
+        )  # `wcs.celestial` would swap the pixel axes with the sky's
         found = celestial.has_celestial and celestial.naxis == 2
         wcs_to_celestial_frame(celestial)
         centre = np.asarray(celestial.wcs.crpix) - 1.0
-        finite = np.isfinite(celestial.all_pix2world(*centre, 0)).all()
+        sky = celestial.wcs_pix2world(*centre, 0)
+        finite = np.isfinite([sky, celestial.wcs_world2pix(*sky, 0)]).all()
     except Exception as error:  # wcslib raises many kinds, all of which mean the same to the caller
         raise ImageError(
             f"wcs: unusable ({one_line(error)}); expected celestial axes such as RA---TAN, DEC--TAN"
