@@ -11,9 +11,9 @@ __all__ = ["ColorMixture"]
 _LOG_2PI = math.log(2 * math.pi)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class ColorMixture:
-    """Gaussian mixture of the colours given the log flux.
+    """Gaussian mixture of the colours given the log flux. Immutable.
 
     Component j is normal with the mean ``means[j] + slopes[j] (log_flux - pivot)`` and the covariance
     ``covariances[j]``: faint galaxies are bluer than bright ones of the same kind.
@@ -30,39 +30,35 @@ class ColorMixture:
         Change of the mean colours per unit log flux; none by default.
     pivot : float
         Log flux (ln nmgy, reference band) at which the means are given.
+    slope : (C,) array_like, optional
+        One slope for all components, instead of `slopes`.
 
     Raises
     ------
     ValueError
-        If shapes disagree, a weight is not positive, or a covariance not positive definite.
+        If shapes disagree, a weight is not positive, or a covariance is not symmetric and positive definite.
     """
 
     weights: np.ndarray
     means: np.ndarray
     covariances: np.ndarray
-    slopes: np.ndarray = None
-    pivot: float = 0.0
+    slopes: np.ndarray
+    pivot: float
 
-    def __post_init__(self):
-        weights = np.array(self.weights, dtype=float)
-        means = np.array(self.means, dtype=float)
-        covariances = np.array(self.covariances, dtype=float)
-        slopes = np.zeros_like(means) if self.slopes is None else np.array(self.slopes, dtype=float)
-        if weights.ndim != 1 or not np.all(weights > 0):
-            raise ValueError(f"ColorMixture: weights must be positive numbers, got {self.weights!r}")
-        expected = (weights.size, *means.shape[1:2])
-        shapes = (means.shape, slopes.shape, covariances.shape)
-        if shapes != (expected, expected, (*expected, *expected[1:])):
-            raise ValueError(f"ColorMixture: {weights.size} weights need means and slopes of shape ({weights.size}, C) and "
-                             f"covariances of shape ({weights.size}, C, C), got {shapes}")
-        if not np.allclose(covariances, np.swapaxes(covariances, 1, 2), rtol=1e-6, atol=1e-12):
-            raise ValueError("ColorMixture: every covariance must be symmetric")
-        fields = dict(weights=weights / weights.sum(), means=means, slopes=slopes,
-                      covariances=0.5 * (covariances + np.swapaxes(covariances, 1, 2)))
+    def __init__(self, weights, means, covariances, slopes=None, pivot=0.0, *, slope=None):
+        weights, means, covariances = (np.array(v, dtype=float) for v in (weights, means, covariances))
+        if slopes is None:
+            slopes = np.zeros(means.shape) + (0.0 if slope is None else np.asarray(slope, dtype=float))
+        fields = dict(weights=weights, means=means, covariances=covariances)
+        fields["slopes"] = np.array(slopes, dtype=float)
+        _validate(**fields)
+        fields["weights"] = weights / weights.sum()
+        fields["covariances"] = 0.5 * (covariances + np.swapaxes(covariances, 1, 2))
         for name, value in fields.items():
             value.setflags(write=False)
             object.__setattr__(self, name, value)
-        self._precisions  # a covariance that is not positive definite is found now
+        object.__setattr__(self, "pivot", float(pivot))
+        object.__setattr__(self, "_precisions", _precisions(self.weights, self.covariances))
 
     def __len__(self):
         return self.weights.size
@@ -80,30 +76,26 @@ class ColorMixture:
         return self.means.shape[1]
 
     @cached_property
-    def _precisions(self):
-        """Precision matrices (J, C, C) and the log weight and normalisation of each component (J,)."""
-        try:
-            lower = np.linalg.cholesky(self.covariances)
-        except np.linalg.LinAlgError:
-            raise ValueError("ColorMixture: every covariance must be positive definite; widen the degenerate "
-                             "components with a floor") from None
-        inverse = np.linalg.inv(lower)
-        log_det = np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
-        constants = np.log(self.weights) - log_det - 0.5 * self.n_colors * _LOG_2PI
-        return np.ascontiguousarray(inverse.transpose(0, 2, 1) @ inverse), constants
+    def joint(self):
+        """The mixture over z = (log_flux - pivot, colours): centres, precisions and constants.
 
-    @cached_property
-    def _joint(self):
-        """Arrays over z = (log_flux - pivot, colours): centres (J, 1 + C) and precisions (J, 1 + C, 1 + C).
+        With ``T_j = [-slope_j, 1]``, the offset of the colours is ``T_j (z - centre_j)``, so the precision in
+        z is ``T_j' P_j T_j``: singular, because the log flux has its own law, but all that derivatives need.
 
-        With ``T_j = [-slope_j, 1]``, the offset of the colours is ``T_j (z - centre_j)``, so the precision in z is
-        ``T_j' P_j T_j``: singular, because the log flux has its own law, but all that derivatives need.
+        Returns
+        -------
+        centres : (J, 1 + C) array
+            Zero, and the mean colours.
+        precisions : (J, 1 + C, 1 + C) array
+            Precision matrices in z.
+        constants : (J,) array
+            Logarithm of weight times normalisation.
         """
-        precisions, _ = self._precisions
+        precisions, constants = self._precisions
         identity = np.broadcast_to(np.eye(self.n_colors), self.covariances.shape)
         offset = np.concatenate([-self.slopes[:, :, None], identity], axis=2)
         centres = np.concatenate([np.zeros((len(self), 1)), self.means], axis=1)
-        return centres, np.ascontiguousarray(offset.transpose(0, 2, 1) @ precisions @ offset)
+        return centres, np.ascontiguousarray(offset.transpose(0, 2, 1) @ precisions @ offset), constants
 
     @property
     def mean(self):
@@ -119,15 +111,18 @@ class ColorMixture:
     def covariance(self):
         """Covariance of the whole mixture at the pivot, shape (C, C)."""
         offsets = self.means - self.mean
-        return np.einsum("j,jab->ab", self.weights, self.covariances + offsets[:, :, None] * offsets[:, None, :])
+        spread = self.covariances + offsets[:, :, None] * offsets[:, None, :]
+        return np.einsum("j,jab->ab", self.weights, spread)
 
-    def evaluate(self, log_fluxes, component=None):
+    def evaluate(self, colors, log_flux, component=None):
         """Log density of the colours given the log flux, with its gradient and Hessian over both.
 
         Parameters
         ----------
-        log_fluxes : (1 + C,) array
-            The log flux in the reference band, and the colours.
+        colors : (C,) array
+            Natural-log flux ratios.
+        log_flux : float
+            Log flux in the reference band.
         component : int, optional
             Only this component, times its weight; by default all of them.
 
@@ -136,23 +131,22 @@ class ColorMixture:
         value : float
             Log density.
         gradient : (1 + C,) array
-            Gradient with respect to `log_fluxes`.
+            Gradient with respect to (log_flux, colors).
         hessian : (1 + C, 1 + C) array
-            Hessian with respect to `log_fluxes`.
+            Hessian with respect to (log_flux, colors).
         """
-        centres, precisions = self._joint
         at = slice(None) if component is None else slice(component, component + 1)
-        offsets = log_fluxes - centres[at]
-        offsets[:, 0] -= self.pivot
-        pulls = np.matmul(precisions[at], offsets[:, :, None])[:, :, 0]
-        logs = self._precisions[1][at] - 0.5 * np.einsum("jc,jc->j", offsets, pulls)
+        centres, precisions, constants = (values[at] for values in self.joint)
+        offsets = np.concatenate([[log_flux - self.pivot], colors]) - centres
+        pulls = np.matmul(precisions, offsets[:, :, None])[:, :, 0]
+        logs = constants - 0.5 * np.einsum("jc,jc->j", offsets, pulls)
         top = logs.max()
         shares = np.exp(logs - top)
         total = shares.sum()
         shares /= total
         gradient = -(shares @ pulls)
         hessian = (pulls.T * shares) @ pulls - np.outer(gradient, gradient)
-        hessian -= np.tensordot(shares, precisions[at], 1)
+        hessian -= np.tensordot(shares, precisions, 1)
         return float(top) + math.log(total), gradient, hessian
 
     def responsibilities(self, colors, log_flux):
@@ -180,3 +174,29 @@ class ColorMixture:
         matrix = np.asarray(matrix, dtype=float)
         return ColorMixture(self.weights, self.means @ matrix.T, matrix @ self.covariances @ matrix.T,
                             self.slopes @ matrix.T, self.pivot)
+
+
+def _validate(weights, means, covariances, slopes):
+    if weights.ndim != 1 or weights.size == 0 or not np.all(weights > 0) or not np.all(np.isfinite(weights)):
+        raise ValueError(f"ColorMixture: weights must be positive numbers, got {weights.tolist()}")
+    expected = (weights.size, *means.shape[1:2])
+    shapes = (means.shape, slopes.shape, covariances.shape)
+    if shapes != (expected, expected, (*expected, *expected[1:])):
+        n = weights.size
+        raise ValueError(f"ColorMixture: {n} weights need means and slopes of shape ({n}, C) and covariances "
+                         f"of shape ({n}, C, C), got {shapes}")
+    if not np.allclose(covariances, np.swapaxes(covariances, 1, 2), rtol=1e-6, atol=1e-12):
+        raise ValueError("ColorMixture: every covariance must be symmetric")
+
+
+def _precisions(weights, covariances):
+    """Precision matrices (J, C, C), and the logarithm of weight times normalisation (J,)."""
+    try:
+        lower = np.linalg.cholesky(covariances)
+    except np.linalg.LinAlgError:
+        raise ValueError("ColorMixture: every covariance must be positive definite; widen the degenerate "
+                         "components with a floor") from None
+    inverse = np.linalg.inv(lower)
+    log_det = np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
+    constants = np.log(weights) - log_det - 0.5 * covariances.shape[1] * _LOG_2PI
+    return np.ascontiguousarray(inverse.transpose(0, 2, 1) @ inverse), constants

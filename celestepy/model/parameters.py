@@ -56,8 +56,10 @@ class Parameter:
 _REAL = (-np.inf, np.inf)
 
 PARAMETERS = (
-    Parameter("u", "arcsec", _REAL, "ra", "offset to the East of the seed", KINDS, "tangent-plane position, East"),
-    Parameter("v", "arcsec", _REAL, "dec", "offset to the North of the seed", KINDS, "tangent-plane position, North"),
+    Parameter("u", "arcsec", _REAL, "ra", "offset to the East of the seed", KINDS,
+              "tangent-plane position, East"),
+    Parameter("v", "arcsec", _REAL, "dec", "offset to the North of the seed", KINDS,
+              "tangent-plane position, North"),
     Parameter("log_flux", "", _REAL, "flux", "ln(flux / nmgy)", KINDS, "brightness in the reference band"),
     Parameter("color", "", _REAL, "color", "ln(flux of the redder / flux of the bluer band)", KINDS,
               "adjacent-band colour, natural logarithm"),
@@ -100,7 +102,7 @@ class Bands:
         if reference is None:
             reference = "r" if "r" in names else names[len(names) // 2]
         if reference not in names:
-            raise ValueError(f"reference band {reference!r} is not one of the bands {names}; name one of them")
+            raise ValueError(f"reference band {reference!r} is not among the bands {names}; name one of them")
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "reference", str(reference))
 
@@ -172,7 +174,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class SceneLayout:
-    """Where each entry sits in the scene vector ``[f_1 .. f_B, u, v, d, Suu, Suv, Svv]`` (see `scene_layout`)."""
+    """Where each entry sits in ``[f_1 .. f_B, u, v, d, Suu, Suv, Svv]`` (see `scene_layout`)."""
 
     n_bands: int
     size: int

@@ -1,8 +1,8 @@
 """Fitting the laws of a prior to a catalogue: deep photometry in, `celestepy.model.prior_laws` out.
 
-Colours are fitted by extreme deconvolution (Bovy, Hogg & Roweis 2011): an expectation-maximisation in which each
-object has its own error covariance, so that the mixture describes the true colours and not the photometry. A
-missing band is an error far larger than any colour.
+Colours are fitted by extreme deconvolution (Bovy, Hogg & Roweis 2011): an expectation-maximisation in which
+each object has its own error covariance, so that the mixture describes the true colours and not the
+photometry. A missing band is an error far larger than any colour.
 """
 
 from dataclasses import dataclass
@@ -56,7 +56,8 @@ def _component_logs(mixture, colors, errors, log_flux):
     precisions = np.linalg.inv(total)
     log_det = np.linalg.slogdet(total)[1]
     chi2 = np.einsum("nja,njab,njb->nj", offsets, precisions, offsets)
-    return np.log(mixture.weights) - 0.5 * (chi2 + log_det + colors.shape[1] * np.log(2 * np.pi)), precisions, offsets
+    logs = np.log(mixture.weights) - 0.5 * (chi2 + log_det + colors.shape[1] * np.log(2 * np.pi))
+    return logs, precisions, offsets
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class ColorFit:
     n_components : int
         Number of Gaussians, beside the outlier component.
     slope : float
-        Standard deviation expected of the changes of colour per unit log flux, towards which they are held at zero; 0
+        Standard deviation expected of the changes of colour per unit log flux, which holds them near zero; 0
         for no change.
     width : float
         Intrinsic scatter towards which covariances are regularised (natural-log units).
@@ -125,7 +126,8 @@ class ColorFit:
         typical = np.trace(errors, axis1=1, axis2=2)
         seen = np.flatnonzero(typical <= np.median(typical))
         means = colors[rng.choice(seen, self.n_components, replace=False)]
-        spread = np.cov(colors[seen], rowvar=False) / self.n_components + self.width**2 * np.eye(colors.shape[1])
+        spread = np.cov(colors[seen], rowvar=False) / self.n_components
+        spread += self.width**2 * np.eye(colors.shape[1])
         weights = np.full(self.n_components, 1 / self.n_components)
         return ColorMixture(weights, means, np.tile(spread, (self.n_components, 1, 1)), pivot=pivot)
 
@@ -147,7 +149,7 @@ class ColorFit:
         return ColorMixture(weights, means, covariances, slopes, mixture.pivot)
 
     def _lines(self, mixture, shares, expected, x):
-        """Weighted least-squares lines of the expected colours over the log flux: means and slopes, (J, C) each."""
+        """Weighted least-squares lines of the colours over the log flux: means and slopes, (J, C) each."""
         counts = shares.sum(axis=0) + 1e-6
         centre = np.einsum("nj,nja->ja", shares, expected) / counts[:, None]
         if self.slope == 0:
@@ -166,7 +168,8 @@ class ColorFit:
         means = np.vstack([mixture.means, mixture.mean])
         broad = self.outlier_scale**2 * mixture.covariance
         slopes = np.vstack([mixture.slopes, mixture.slope])
-        return ColorMixture(weights, means, np.concatenate([mixture.covariances, broad[None]]), slopes, mixture.pivot)
+        covariances = np.concatenate([mixture.covariances, broad[None]])
+        return ColorMixture(weights, means, covariances, slopes, mixture.pivot)
 
 
 def fit_radius(log_radius, log_flux, pivot, errors=0.0):
@@ -193,8 +196,9 @@ def fit_radius(log_radius, log_flux, pivot, errors=0.0):
         return np.sum((log_radius - values[0] - values[1] * x)**2 / variance + np.log(variance))
 
     slope, mean = np.polyfit(x, log_radius, 1)
-    found = minimize(loss, [mean, slope, np.log(np.std(log_radius - mean - slope * x))], method="Nelder-Mead").x
-    return RadiusLaw(mean=float(found[0]), sd=float(np.exp(found[2])), slope=float(found[1]), pivot=float(pivot))
+    start = [mean, slope, np.log(np.std(log_radius - mean - slope * x))]
+    mean, slope, log_sd = minimize(loss, start, method="Nelder-Mead").x
+    return RadiusLaw(mean=float(mean), sd=float(np.exp(log_sd)), slope=float(slope), pivot=float(pivot))
 
 
 def fit_axis_ratio(axis_ratio, softening=0.2, lowest=0.0):
@@ -214,17 +218,16 @@ def fit_axis_ratio(axis_ratio, softening=0.2, lowest=0.0):
     AxisRatioLaw
         The law.
     """
-    e = -np.log(np.maximum(axis_ratio, lowest))
-    h = np.hypot(e, softening)
     censored = axis_ratio <= lowest
-    floor = np.exp(-np.hypot(-np.log(lowest), softening)) if lowest > 0 else 0.0
+    h = np.hypot(np.log(np.maximum(axis_ratio, lowest)), softening)
+    floor = np.exp(-h.max())
 
     def loss(values):
         a, b = np.exp(values)
-        norm = betaln(a, b) + np.log(betainc(a, b, np.exp(-softening)))
-        seen = np.sum((-a * h + (b - 1) * np.log(-np.expm1(-h)))[~censored]) - norm * (~censored).sum()
-        below = censored.sum() * (np.log(betainc(a, b, floor) + 1e-300) + betaln(a, b) - norm) if lowest > 0 else 0.0
-        return -seen - below
+        normalisation = betaln(a, b) + np.log(betainc(a, b, np.exp(-softening)))
+        seen = np.sum((-a * h + (b - 1) * np.log(-np.expm1(-h)))[~censored])
+        below = np.log(betainc(a, b, floor)) + betaln(a, b) if censored.any() else 0.0
+        return len(h) * normalisation - seen - censored.sum() * below
 
     a, b = np.exp(minimize(loss, [0.7, 0.5], method="Nelder-Mead").x)
     return AxisRatioLaw(float(a), float(b), softening)

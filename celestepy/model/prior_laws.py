@@ -13,7 +13,9 @@ from functools import cached_property
 import numpy as np
 from scipy.special import betainc, betaincinv, betaln, polygamma, psi
 
-__all__ = ["AxisRatioLaw", "LogisticBeta", "Normal", "RadiusLaw"]
+from celestepy.model.color_mixture import ColorMixture
+
+__all__ = ["AxisRatioLaw", "ColorMixture", "LogisticBeta", "Normal", "RadiusLaw"]
 
 _LOG_2PI = math.log(2 * math.pi)
 
@@ -40,6 +42,11 @@ class Normal:
 
     def __post_init__(self):
         _require_positive(self, "sd")
+
+    @property
+    def constants(self):
+        """What the kernel needs: (mean, sd)."""
+        return float(self.mean), float(self.sd)
 
     def evaluate(self, x):
         """Log density at the scalar `x`, and its first and second derivative."""
@@ -76,8 +83,10 @@ class LogisticBeta:
         _require_positive(self, "a", "b", "scale")
 
     @cached_property
-    def _log_normalisation(self):
-        return -float(betaln(self.a, self.b)) - math.log(self.scale)
+    def constants(self):
+        """What the kernel needs: (a, b, location, scale) and the logarithm of the normalisation."""
+        normalisation = -float(betaln(self.a, self.b)) - math.log(self.scale)
+        return float(self.a), float(self.b), float(self.location), float(self.scale), normalisation
 
     @property
     def mean(self):
@@ -95,8 +104,9 @@ class LogisticBeta:
         fraction = 0.5 * (1 + math.tanh(0.5 * t))
         both = self.a + self.b
         softplus = max(t, 0.0) + math.log1p(math.exp(-abs(t)))
-        value = self._log_normalisation + self.a * t - both * softplus
-        return value, (self.a - both * fraction) / self.scale, -both * fraction * (1 - fraction) / self.scale**2
+        value = self.constants[-1] + self.a * t - both * softplus
+        second = -both * fraction * (1 - fraction) / self.scale**2
+        return value, (self.a - both * fraction) / self.scale, second
 
     def sample(self, n, rng):
         """`n` draws with the NumPy generator `rng`, shape (n,)."""
@@ -127,6 +137,11 @@ class RadiusLaw:
     def __post_init__(self):
         _require_positive(self, "sd")
 
+    @property
+    def constants(self):
+        """What the kernel needs: (mean, sd, slope, pivot)."""
+        return float(self.mean), float(self.sd), float(self.slope), float(self.pivot)
+
     def evaluate(self, log_radius, log_flux):
         """Log density, its derivative and its second derivative with respect to log_radius.
 
@@ -143,15 +158,16 @@ class RadiusLaw:
 
 @dataclass(frozen=True)
 class AxisRatioLaw:
-    """Law of (eta1, eta2) of galaxies of random orientation whose axis ratio follows Beta(a, b), smoothed.
+    r"""Law of (eta1, eta2) of galaxies of random orientation whose axis ratio follows Beta(a, b), smoothed.
 
-    A Beta law of q has in the plane of eta the density ``Beta(q; a, b) q / (2 pi e)`` at ``e = |eta| = -ln q``,
-    which has a cone or a pole at round galaxies. Here e is replaced with ``h = sqrt(e^2 + softening^2)``, which
-    makes it smooth there; since e de = h dh, the normalisation stays closed:
+    A Beta law of q has in the plane of eta the density ``Beta(q; a, b) q / (2 pi e)`` at
+    ``e = |eta| = -ln q``, which has a cone or a pole at round galaxies. Here e is replaced with
+    ``h = sqrt(e^2 + softening^2)``, which makes it smooth there; since e de = h dh, the normalisation stays
+    closed:
 
     .. math::
 
-        p(\\eta) = \\frac{e^{-a h} (1 - e^{-h})^{b - 1}}{2 \\pi h \\, B(a, b) \\, I_{\\exp(-\\delta)}(a, b)} ,
+        p(\eta) = \frac{e^{-a h} (1 - e^{-h})^{b - 1}}{2 \pi h \, B(a, b) \, I_{\exp(-\delta)}(a, b)} ,
 
     so exp(-h) follows Beta(a, b) cut at ``exp(-softening)``, which is also how it is sampled.
 
@@ -171,16 +187,18 @@ class AxisRatioLaw:
         _require_positive(self, "a", "b", "softening")
 
     @cached_property
-    def _log_normalisation(self):
+    def constants(self):
+        """What the kernel needs: (a, b, softening) and the logarithm of the normalisation."""
         cut = betainc(self.a, self.b, math.exp(-self.softening))
-        return -_LOG_2PI - float(betaln(self.a, self.b)) - math.log(cut)
+        normalisation = -_LOG_2PI - float(betaln(self.a, self.b)) - math.log(cut)
+        return float(self.a), float(self.b), float(self.softening), normalisation
 
     def evaluate(self, eta1, eta2):
         """Log density, its gradient ``(g1, g2)`` and its Hessian ``(h11, h12, h22)``."""
         h = math.sqrt(eta1 * eta1 + eta2 * eta2 + self.softening**2)
         q = math.exp(-h)
         rest = -math.expm1(-h)
-        value = self._log_normalisation - self.a * h + (self.b - 1) * math.log(rest) - math.log(h)
+        value = self.constants[-1] - self.a * h + (self.b - 1) * math.log(rest) - math.log(h)
         odds = q / rest
         first = -self.a + (self.b - 1) * odds - 1 / h
         second = -(self.b - 1) * odds / rest + 1 / (h * h)

@@ -4,18 +4,21 @@ The density of one source factorises as
 
     p(position) p(log_flux) p(colors | log_flux) p(log_radius | log_flux) p(eta1, eta2) p(logit_dev)
 
-with the last three for galaxies only; P(star) is kept apart (`Prior.star_fraction`), because stars and galaxies
-are fitted separately and compared by their evidences. Priors are data: they are read from and written to JSON
-files (see `celestepy.model.prior_file`), and two are shipped, ``sdss-deep`` (the default) and ``celeste2019``.
+with the last three for galaxies only; P(star) is kept apart (`Prior.star_fraction`), because stars and
+galaxies are fitted separately and compared by their evidences. Priors are data: they are read from and
+written to JSON files (see `celestepy.model.prior_file`), and two are shipped, ``sdss-deep`` (the default) and
+``celeste2019``.
 """
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import astropy.units as u
 import numpy as np
 from astropy.table import QTable
 
+from celestepy.model._priors import LIMITS, PriorKernel
 from celestepy.model.color_mixture import ColorMixture
 from celestepy.model.parameters import GALAXY, KINDS, STAR, Bands, layout
 from celestepy.model.prior_file import from_document, read_document, to_document, write_document
@@ -43,6 +46,14 @@ class StarPrior:
     log_flux: Normal | LogisticBeta
     colors: ColorMixture
 
+    def kernel(self):
+        """The compiled log density of these laws."""
+        colors = self.colors
+        return PriorKernel(self.log_flux.constants, colors.pivot, *colors.joint, *self._shape_constants())
+
+    def _shape_constants(self):
+        return None, None, None
+
 
 @dataclass(frozen=True)
 class GalaxyPrior(StarPrior):
@@ -61,6 +72,9 @@ class GalaxyPrior(StarPrior):
     log_radius: RadiusLaw
     axis_ratio: AxisRatioLaw
     dev_fraction: LogisticBeta
+
+    def _shape_constants(self):
+        return self.log_radius.constants, self.axis_ratio.constants, self.dev_fraction.constants
 
 
 @dataclass(frozen=True)
@@ -85,7 +99,7 @@ class Prior:
     Raises
     ------
     ValueError
-        If the star fraction is outside (0, 1) or a mixture has the wrong number of colours.
+        If the star fraction is outside (0, 1), or a mixture has the wrong number of colours or too many.
     """
 
     bands: Bands
@@ -100,10 +114,7 @@ class Prior:
         if not 0 < self.star_fraction < 1:
             raise ValueError(f"star_fraction must lie between 0 and 1, got {self.star_fraction!r}")
         for kind in KINDS:
-            n_colors = getattr(self, kind).colors.n_colors
-            if n_colors != len(self.bands) - 1:
-                raise ValueError(f"the {kind} colour mixture has {n_colors} colours, but the bands "
-                                 f"{self.bands.names} make {len(self.bands) - 1}")
+            _check_size(kind, getattr(self, kind).colors, self.bands)
 
     @classmethod
     def load(cls, source):
@@ -157,15 +168,15 @@ class Prior:
         return math.log(self.star_fraction) - math.log1p(-self.star_fraction)
 
     def log_type_probability(self, kind):
-        """ln P(kind), for "star" or "galaxy"."""
+        """Log of P(kind), for "star" or "galaxy"."""
         return math.log(self.star_fraction if kind == STAR else 1 - self.star_fraction)
 
     def for_bands(self, bands, reference=None):
         """The same prior for other bands: a subset of the known ones, in any order.
 
         Colours of bands that are no longer adjacent are sums of the old ones, so their mixture is mapped
-        exactly. Where the reference band changes, the laws that involve the log flux are shifted by the mean colour
-        between the two bands (and a normal law widened by its scatter), which is right to first order.
+        exactly. Where the reference band changes, the laws that involve the log flux are shifted by the mean
+        colour between the two bands (and a normal law widened by its scatter), which is right to first order.
 
         Parameters
         ----------
@@ -189,8 +200,8 @@ class Prior:
             return self
         unknown = [band for band in new if band not in self.bands.names]
         if unknown:
-            raise ValueError(f"the prior {self.name!r} has no colours for the band(s) {', '.join(unknown)}; it knows "
-                             f"{', '.join(self.bands)}: leave those bands out, or load a prior that has them")
+            raise ValueError(f"the prior {self.name!r} has no colours for the band(s) {', '.join(unknown)}; "
+                             f"it knows {', '.join(self.bands)}: leave those out, or load a prior with them")
         rows = self.bands.log_flux_matrix[[self.bands.names.index(band) for band in new], 1:]
         to_reference = self.bands.log_flux_matrix[self.bands.names.index(new.reference), 1:]
         star, galaxy = (_in_bands(getattr(self, kind), np.diff(rows, axis=0), to_reference) for kind in KINDS)
@@ -221,18 +232,32 @@ class Prior:
         hessian : (n, n) array or None
             Its Hessian, if order >= 2.
         """
-        laws = getattr(self, kind)
-        at = layout(kind, len(self.bands))
-        gradient, hessian = np.zeros(at.size), np.zeros((at.size, at.size))
-        log_flux = float(theta[at.log_flux])
-        value = _add_position(theta, position_sd, gradient, hessian)
-        value += _add_fluxes(laws, theta, log_flux, at, component, gradient, hessian)
-        if kind == GALAXY:
-            value += _add_shape(laws, theta, log_flux, at, gradient, hessian)
+        kernel = self._kernels[kind]
+        size = layout(kind, len(self.bands)).size
+        theta = np.asarray(theta, dtype=float)
+        if theta.shape != (size,):
+            raise ValueError(f"theta of a {kind} in {len(self.bands)} bands must have shape ({size},), "
+                             f"got {theta.shape}")
+        gradient, hessian = np.zeros(size), np.zeros((size, size))
+        value = kernel.evaluate(theta, position_sd, self._component(kind, component), gradient, hessian)
         return value, gradient if order >= 1 else None, hessian if order >= 2 else None
 
+    def _component(self, kind, component):
+        """The kernel's number for a component; -1 is all of them."""
+        if component is None:
+            return -1
+        n = len(getattr(self, kind).colors)
+        if not 0 <= component < n:
+            raise ValueError(f"component must be None or 0 to {n - 1}, the colour components of a {kind}, "
+                             f"got {component!r}")
+        return component
+
+    @cached_property
+    def _kernels(self):
+        return {kind: getattr(self, kind).kernel() for kind in KINDS}
+
     def sample_theta(self, kind, n, rng):
-        """Draw `n` free vectors of one type with u = v = 0, shape (n, size), with the NumPy generator `rng`."""
+        """Draw `n` free vectors of one type with u = v = 0, shape (n, size), with the generator `rng`."""
         laws = getattr(self, kind)
         at = layout(kind, len(self.bands))
         theta = np.zeros((n, at.size))
@@ -274,6 +299,16 @@ class Prior:
         return table
 
 
+def _check_size(kind, mixture, bands):
+    if mixture.n_colors != len(bands) - 1:
+        raise ValueError(f"the {kind} colour mixture has {mixture.n_colors} colours, but the bands {bands.names} "
+                         f"make {len(bands) - 1}")
+    most_components, most_bands = LIMITS
+    if len(mixture) > most_components or len(bands) > most_bands:
+        raise ValueError(f"a prior has at most {most_components} colour components and {most_bands} bands, got "
+                         f"{len(mixture)} and {len(bands)} for {kind}")
+
+
 def _in_bands(laws, to_colors, to_reference):
     """Laws in other bands: the matrix to their colours, and the row to their reference band."""
     mixture = laws.colors
@@ -291,38 +326,3 @@ def _in_bands(laws, to_colors, to_reference):
     if isinstance(laws, GalaxyPrior):
         changes["log_radius"] = replace(laws.log_radius, pivot=laws.log_radius.pivot + shift)
     return replace(laws, **changes)
-
-
-def _add_position(theta, sd, gradient, hessian):
-    """Log density of the isotropic Gaussian of the position; fills its part of the derivatives."""
-    precision = 1.0 / (sd * sd)
-    u, v = float(theta[0]), float(theta[1])
-    gradient[:2] = -precision * u, -precision * v
-    hessian[0, 0] = hessian[1, 1] = -precision
-    return -0.5 * precision * (u * u + v * v) + math.log(precision / (2 * math.pi))
-
-
-def _add_fluxes(laws, theta, log_flux, at, component, gradient, hessian):
-    """Log density of the log flux and the colours; fills their part of the derivatives."""
-    value, first, second = laws.log_flux.evaluate(log_flux)
-    color_value, gradient[at.log_fluxes], hessian[at.log_fluxes, at.log_fluxes] = laws.colors.evaluate(
-        theta[at.log_fluxes], component)
-    gradient[at.log_flux] += first
-    hessian[at.log_flux, at.log_flux] += second
-    return value + color_value
-
-
-def _add_shape(laws, theta, log_flux, at, gradient, hessian):
-    """Log density of the shape of a galaxy; fills and adds its part of the derivatives."""
-    radius, eta, dev = at.log_radius, at.ellipticity, at.logit_dev
-    value, first, second = laws.log_radius.evaluate(float(theta[radius]), log_flux)
-    slope = laws.log_radius.slope
-    gradient[radius] = first
-    gradient[at.log_flux] -= slope * first
-    hessian[radius, radius] = second
-    hessian[radius, at.log_flux] = hessian[at.log_flux, radius] = -slope * second
-    hessian[at.log_flux, at.log_flux] += slope * slope * second
-    eta_value, gradient[eta], (h11, h12, h22) = laws.axis_ratio.evaluate(*theta[eta].tolist())
-    hessian[eta, eta] = ((h11, h12), (h12, h22))
-    dev_value, gradient[dev], hessian[dev, dev] = laws.dev_fraction.evaluate(float(theta[dev]))
-    return value + eta_value + dev_value

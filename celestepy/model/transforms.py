@@ -1,4 +1,4 @@
-"""From the free vector of a source to the scene vector that images are rendered from, with derivatives.
+r"""From the free vector of a source to the scene vector that images are rendered from, with derivatives.
 
 The free vector is ``[u, v, log_flux, colors..]`` for a star and has
 ``[.., log_radius, eta1, eta2, logit_dev]`` added for a galaxy; the scene vector is
@@ -8,47 +8,30 @@ The free vector is ``[u, v, log_flux, colors..]`` for a star and has
 
 .. math::
 
-    f_b = \\exp(\\mathrm{log\\_flux} + M_b \\cdot c), \\qquad d = 1 / (1 + \\exp(-\\mathrm{logit\\_dev})),
+    f_b = \exp(\mathrm{log\_flux} + M_b \cdot c), \qquad
+    d = 1 / (1 + \exp(-\mathrm{logit\_dev})),
 
 .. math::
 
-    S_{uu} = r^2 (\\cosh e - \\eta_1 s), \\quad S_{uv} = r^2 \\eta_2 s, \\quad S_{vv} = r^2 (\\cosh e + \\eta_1 s),
-    \\quad s = \\sinh(e) / e .
+    S_{uu} = r^2 (\cosh e - \eta_1 s), \quad S_{uv} = r^2 \eta_2 s, \quad
+    S_{vv} = r^2 (\cosh e + \eta_1 s), \quad s = \sinh(e) / e .
 
 ``S`` is ``R diag(a^2, b^2) R'`` with the major axis a towards the position angle t East of North, and the
-matrix exponential of ``[[-eta1, eta2], [eta2, eta1]]`` times ``r^2 = a b``: this is equations 8 and 9 of Regier
-et al. (2019) with the direction of the angle put right. In (eta1, eta2) it is analytic at round galaxies,
-where the axis ratio and angle are not.
+matrix exponential of ``[[-eta1, eta2], [eta2, eta1]]`` times ``r^2 = a b``: this is equations 8 and 9 of
+Regier et al. (2019) with the direction of the angle put right. In (eta1, eta2) it is analytic at round
+galaxies, where the axis ratio and angle are not.
 """
 
 import math
 
 import numpy as np
 
-from celestepy.model.parameters import GALAXY, Bands, layout, scene_layout
+from celestepy.model import _transforms
+from celestepy.model.parameters import GALAXY, Bands, layout
 
 __all__ = ["curvature", "from_catalog", "to_catalog", "to_scene"]
 
 MAGNITUDE = 2.5 / math.log(10)  # magnitudes per unit of natural logarithm
-
-# Taylor coefficients, in powers of w = e^2, of s0 = sinh(e)/e, s1 = 2 ds0/dw and s2 = 2 ds1/dw; eleven terms
-# leave less than 1e-19 at w = 1, below which the closed forms would lose digits to cancellation.
-_SERIES = [[math.prod(2 * (k + n - m) for m in range(n)) / math.factorial(2 * (k + n) + 1) for k in range(11)]
-           for n in range(3)]
-
-
-def _sinh_ratios(w):
-    """``cosh e`` and ``s0, s1, s2`` at ``w = e^2``, so that ds_n / d eta_i = s_{n+1} eta_i and dcosh = s0 eta_i."""
-    if w < 1.0:
-        s0 = s1 = s2 = 0.0
-        for a0, a1, a2 in zip(*(coefficients[::-1] for coefficients in _SERIES), strict=True):
-            s0, s1, s2 = s0 * w + a0, s1 * w + a1, s2 * w + a2
-        return w * s1 + s0, s0, s1, s2
-    e = math.sqrt(w)
-    cosh, s0 = math.cosh(e), math.sinh(e) / e
-    s1 = (cosh - s0) / w
-    return cosh, s0, s1, (s0 - 3 * s1) / w
-
 
 def to_scene(kind, theta, bands):
     """Scene vector of a source and its Jacobian with respect to the free vector.
@@ -71,32 +54,11 @@ def to_scene(kind, theta, bands):
     """
     matrix = Bands.of(bands).log_flux_matrix
     n_bands = len(matrix)
+    theta = _checked("theta", theta, layout(kind, n_bands).size)
     scene = np.zeros(n_bands + 6)
-    jacobian = np.zeros((n_bands + 6, layout(kind, n_bands).size))
-    flux = np.exp(matrix @ theta[2:n_bands + 2])
-    scene[:n_bands] = flux
-    scene[n_bands:n_bands + 2] = theta[:2]
-    np.multiply(flux[:, None], matrix, out=jacobian[:n_bands, 2:n_bands + 2])
-    jacobian[n_bands, 0] = jacobian[n_bands + 1, 1] = 1.0
-    if kind == GALAXY:
-        _shape_to_scene(theta[n_bands + 2:].tolist(), scene[n_bands + 2:], jacobian[n_bands + 2:, n_bands + 2:])
+    jacobian = np.zeros((n_bands + 6, len(theta)))
+    _transforms.to_scene(kind == GALAXY, theta, matrix, scene, jacobian)
     return scene, jacobian
-
-
-def _shape_to_scene(shape, scene, jacobian):
-    """Fill ``[d, Suu, Suv, Svv]`` and its 4x4 Jacobian from ``[log_radius, eta1, eta2, logit_dev]``."""
-    log_radius, eta1, eta2, logit_dev = shape
-    area = math.exp(2 * log_radius)
-    cosh, s0, s1, _ = _sinh_ratios(eta1 * eta1 + eta2 * eta2)
-    cosh, s0, s1 = area * cosh, area * s0, area * s1
-    dev = 0.5 * (1 + math.tanh(0.5 * logit_dev))
-    suu, suv, svv = cosh - s0 * eta1, s0 * eta2, cosh + s0 * eta1
-    cross = s1 * eta1 * eta2
-    scene[:] = dev, suu, suv, svv
-    jacobian[0, 3] = dev * (1 - dev)
-    jacobian[1, :3] = 2 * suu, s0 * eta1 - s0 - s1 * eta1 * eta1, s0 * eta2 - cross
-    jacobian[2, :3] = 2 * suv, cross, s0 + s1 * eta2 * eta2
-    jacobian[3, :3] = 2 * svv, s0 * eta1 + s0 + s1 * eta1 * eta1, s0 * eta2 + cross
 
 
 def curvature(kind, theta, g_scene, bands):
@@ -122,37 +84,17 @@ def curvature(kind, theta, g_scene, bands):
     """
     matrix = Bands.of(bands).log_flux_matrix
     n_bands = len(matrix)
-    size = layout(kind, n_bands).size
-    result = np.zeros((size, size))
-    weight = g_scene[:n_bands] * np.exp(matrix @ theta[2:n_bands + 2])
-    np.matmul(matrix.T * weight, matrix, out=result[2:n_bands + 2, 2:n_bands + 2])
-    if kind == GALAXY:
-        _shape_curvature(theta[n_bands + 2:].tolist(), g_scene[n_bands + 2:].tolist(),
-                         result[n_bands + 2:, n_bands + 2:])
+    theta = _checked("theta", theta, layout(kind, n_bands).size)
+    result = np.zeros((len(theta), len(theta)))
+    _transforms.curvature(kind == GALAXY, theta, _checked("g_scene", g_scene, n_bands + 6), matrix, result)
     return result
 
 
-def _shape_curvature(shape, gradient, result):
-    """Fill the 4x4 block of `curvature` for ``[log_radius, eta1, eta2, logit_dev]``.
-
-    The contraction of S with its gradient is ``r^2 (p cosh e + s0 (m1 eta1 + m2 eta2))`` with p = g_uu + g_vv,
-    m1 = g_vv - g_uu, m2 = g_uv; its derivatives follow from ``_sinh_ratios``.
-    """
-    log_radius, eta1, eta2, logit_dev = shape
-    g_dev, g_uu, m2, g_vv = gradient
-    p, m1 = g_uu + g_vv, g_vv - g_uu
-    area = math.exp(2 * log_radius)
-    cosh, s0, s1, s2 = (area * s for s in _sinh_ratios(eta1 * eta1 + eta2 * eta2))
-    projection = m1 * eta1 + m2 * eta2
-    radial = p * s0 + projection * s1
-    twist = p * s1 + projection * s2
-    d1, d2 = 2 * (radial * eta1 + s0 * m1), 2 * (radial * eta2 + s0 * m2)
-    cross = twist * eta1 * eta2 + s1 * (m1 * eta2 + m2 * eta1)
-    result[0, :3] = 4 * (p * cosh + s0 * projection), d1, d2
-    result[1, :3] = d1, radial + twist * eta1 * eta1 + 2 * s1 * m1 * eta1, cross
-    result[2, :3] = d2, cross, radial + twist * eta2 * eta2 + 2 * s1 * m2 * eta2
-    dev = 0.5 * (1 + math.tanh(0.5 * logit_dev))
-    result[3, 3] = g_dev * dev * (1 - dev) * (1 - 2 * dev)
+def _checked(name, vector, size):
+    vector = np.asarray(vector, dtype=float)
+    if vector.shape != (size,):
+        raise ValueError(f"{name} must have shape ({size},), got {vector.shape}")
+    return vector
 
 
 def to_catalog(kind, theta, bands):
@@ -233,7 +175,8 @@ def from_catalog(kind, bands, *, u=0.0, v=0.0, **values):
 
 def _positive(name, value, upper=np.inf):
     value = np.asarray(value, dtype=float)
-    if not np.all((value > 0) & (value <= upper)):
+    outside = ~((value > 0) & (value <= upper))
+    if np.any(outside):
         limit = "" if np.isinf(upper) else f" and at most {upper:g}"
-        raise ValueError(f"{name} must be positive{limit}, got {value[~((value > 0) & (value <= upper))].flat[0]!r}")
+        raise ValueError(f"{name} must be positive{limit}, got {float(value[outside].flat[0])!r}")
     return value
