@@ -1,0 +1,125 @@
+"""The commands: each checks where it is to write, makes one call of the public API, says what came out."""
+
+import logging
+import sys
+from importlib.util import find_spec
+
+from celestepy.catalog import Status
+from celestepy.catalog.score import score as score_tables
+from celestepy.cli import console, output
+from celestepy.model.priors import Prior
+from celestepy.pipeline import make_catalog, read_field, read_table
+
+__all__ = ["catalog", "demo", "score", "simulate"]
+
+log = logging.getLogger(__name__)
+
+
+def catalog(options):
+    """``celestepy catalog``."""
+    output.check_catalog_output(options.output, options.overwrite)
+    pictures = _pictures_directory(options.plots)
+    prior = _prior(options)
+    if options.seeds is not None:
+        read_table(options.seeds)  # before the images, which take longer
+    images = read_field(options.field, options.bands)
+    result = make_catalog(
+        images,
+        options.seeds,
+        method=options.method,
+        prior=prior,
+        threshold=options.threshold,
+        rng=options.seed,
+        n_jobs=_n_jobs(options),
+        progress=_progress(options),
+    )
+    unfinished = int((result.catalog["status"] == Status.NOT_FITTED).sum())
+    if result.interrupted and unfinished == len(result.catalog):
+        raise KeyboardInterrupt
+    output.write_catalog(result.catalog, options.output)
+    _say(options, result.summary, f"wrote {options.output}")
+    if result.interrupted:
+        return console.interrupted(len(result.catalog) - unfinished, unfinished, options.output)
+    if pictures is not None:
+        from celestepy.plot import draw_field
+
+        _say(options, *(f"wrote {path}" for path in draw_field(images, result, pictures)))
+    return None
+
+
+def demo(options):
+    """``celestepy demo``."""
+    from celestepy.demo import FILES, run_demo
+
+    directory = output.prepare_directory(options.output, options.overwrite, FILES)
+    outcome = run_demo(
+        directory,
+        n_sources=options.n_sources,
+        rng=options.seed,
+        n_jobs=_n_jobs(options),
+        progress=_progress(options),
+    )
+    _say(options, outcome)
+
+
+def simulate(options):
+    """``celestepy simulate``."""
+    from celestepy.simulate import simulate_field
+
+    directory = output.prepare_directory(
+        options.output, options.overwrite, ("description.toml", "truth.fits")
+    )
+    field = simulate_field(
+        n_sources=options.n_sources,
+        shape=(options.size, options.size),
+        prior=_prior(options),
+        rng=options.seed,
+    )
+    field.write(directory)
+    _say(
+        options,
+        f"wrote {len(field.images)} images of {len(field.truth)} sources to {directory}; next:",
+        f"  celestepy catalog {directory}/description.toml --output {directory}/catalog.fits",
+        f"  celestepy score {directory}/catalog.fits {directory}/truth.fits",
+    )
+
+
+def score(options):
+    """``celestepy score``."""
+    result = score_tables(
+        read_table(options.catalog),
+        read_table(options.truth),
+        None if options.other is None else read_table(options.other),
+        radius=options.radius,
+        mag_range=options.mag_range,
+    )
+    if options.json:
+        output.write_text(options.json, result.to_json(indent=1) + "\n")
+    _say(options, result)
+
+
+def _prior(options):
+    return None if options.prior is None else Prior.load(options.prior)
+
+
+def _n_jobs(options):
+    return options.n_jobs or output.default_n_jobs()
+
+
+def _progress(options):
+    """Whether to draw progress bars: not into files."""
+    return not options.quiet and sys.stderr.isatty()
+
+
+def _pictures_directory(path):
+    """The directory for the pictures, if any are wanted, with all that drawing needs."""
+    if path is None:
+        return None
+    if find_spec("matplotlib") is None:
+        raise ImportError("--plots needs matplotlib: install it, or celestepy with its extra 'plot'")
+    return output.prepare_directory(path)
+
+
+def _say(options, *lines):
+    if not options.quiet:
+        print(*lines, sep="\n", flush=True)

@@ -1,0 +1,225 @@
+"""The commands and their options, with the help texts."""
+
+import argparse
+import sys
+
+from celestepy import __version__
+
+__all__ = ["build_parser"]
+
+METHODS = ("fast", "paper-vi")
+
+CATALOG = """\
+Makes a probabilistic catalogue of the stars and galaxies in a field: detects
+sources over all bands and exposures together, fits each as a star and as a
+galaxy, and writes one row per source, with an error for every number.
+
+FIELD is a directory with the files of one SDSS field (frame-*, psField-*,
+photoField-*, fpM-*), or a TOML file that describes any FITS images."""
+CATALOG_EXAMPLES = """\
+examples:
+  celestepy catalog sdss_94_1_12 --output cat.fits
+  celestepy catalog images.toml -o cat.ecsv --bands gri --seeds positions.csv
+  celestepy catalog images.toml -o cat.fits --n-jobs 4 --plots pictures
+
+Ctrl-C during the fit writes what is finished."""
+DEMO = """\
+Simulates a field of stars and galaxies in five bands, finds and fits them,
+scores the catalogue against the truth that was drawn, and draws pictures (with
+matplotlib). Takes less than a minute."""
+DEMO_EXAMPLES = """\
+example:
+  celestepy demo --output demo --n-sources 150"""
+SIMULATE = """\
+Draws stars and galaxies from the prior and observes them at the depth and with
+the PSF of SDSS. Writes FITS images, description.toml, which "celestepy catalog"
+reads, and truth.fits, which "celestepy score" compares with."""
+SIMULATE_EXAMPLES = """\
+example:
+  celestepy simulate --output field --n-sources 100 --bands gri --seed 3
+  celestepy catalog field/description.toml --output cat.fits
+  celestepy score cat.fits field/truth.fits"""
+SCORE = """\
+Matches a catalogue with a truth one to one, and prints what was found, the mean
+errors, how often the truth lies within the stated errors, and how well stars
+are told from galaxies."""
+SCORE_EXAMPLES = """\
+example:
+  celestepy score cat.fits truth.fits --json score.json"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors on one line, as all errors of the program."""
+
+    def error(self, message):
+        command = self.prog.partition(" ")[2]
+        print(
+            f"celestepy: error: {message}; see celestepy {command + ' ' * bool(command)}--help",
+            file=sys.stderr,
+        )
+        raise SystemExit(2)
+
+
+def build_parser():
+    """The parser of the whole command line.
+
+    Returns
+    -------
+    `argparse.ArgumentParser`
+        Its result holds the options, and as ``command`` the name of the function of `celestepy.cli.commands`.
+    """
+    parser = _Parser(
+        prog="celestepy",
+        description="Probabilistic catalogues of stars and galaxies.",
+        epilog="celestepy COMMAND --help explains each command. To begin with: celestepy demo",
+    )
+    parser.add_argument("--version", action="version", version=f"celestepy {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_catalog(_command(commands, "catalog", "make a catalogue of a field", CATALOG, CATALOG_EXAMPLES))
+    _add_demo(_command(commands, "demo", "simulate, fit, score and draw a field", DEMO, DEMO_EXAMPLES))
+    _add_simulate(_command(commands, "simulate", "write simulated images", SIMULATE, SIMULATE_EXAMPLES))
+    _add_score(_command(commands, "score", "compare a catalogue with the truth", SCORE, SCORE_EXAMPLES))
+    return parser
+
+
+def _command(commands, name, summary, description, examples):
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=description,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    voice = parser.add_mutually_exclusive_group()
+    voice.add_argument("-q", "--quiet", action="store_true", help="print errors only")
+    voice.add_argument("-v", "--verbose", action="count", default=0, help="log more; twice for even more")
+    parser.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
+    return parser
+
+
+def _add_catalog(parser):
+    parser.add_argument("field", metavar="FIELD", help="SDSS field directory, or TOML description of images")
+    parser.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="FILE",
+        help="catalogue to write: .fits, .ecsv, .hdf5 or .parquet",
+    )
+    parser.add_argument(
+        "--method",
+        choices=METHODS,
+        default="fast",
+        help="fast: Newton and Laplace (default); paper-vi: variational inference of Regier et al. 2019",
+    )
+    parser.add_argument(
+        "--seeds",
+        metavar="TABLE",
+        help="fit at these positions instead of detecting: any table with ra and dec in degrees",
+    )
+    parser.add_argument(
+        "--prior", metavar="FILE|NAME", help="prior file, or a shipped prior (default: sdss-deep)"
+    )
+    _add_bands(parser, "only these bands (default: all)")
+    parser.add_argument(
+        "--threshold", type=_positive, metavar="S/N", help="detect sources from this signal to noise"
+    )
+    parser.add_argument("--plots", metavar="DIR", help="draw pictures into this directory (needs matplotlib)")
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
+    _add_run(parser)
+
+
+def _add_demo(parser):
+    parser.add_argument(
+        "-o", "--output", default="demo", metavar="DIR", help="where to write (default: demo)"
+    )
+    parser.add_argument(
+        "--n-sources", type=_count, default=150, metavar="N", help="sources to draw (default: 150)"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="write into DIR even if it holds other files"
+    )
+    _add_run(parser)
+
+
+def _add_simulate(parser):
+    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="where to write")
+    parser.add_argument(
+        "--n-sources", type=_count, default=150, metavar="N", help="sources to draw (default: 150)"
+    )
+    parser.add_argument(
+        "--size", type=_count, default=512, metavar="PIXELS", help="side of the images (default: 512)"
+    )
+    _add_bands(parser, "bands (default: ugriz)")
+    parser.add_argument(
+        "--prior", metavar="FILE|NAME", help="prior file, or a shipped prior (default: sdss-deep)"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="write into DIR even if it holds other files"
+    )
+    _add_seed(parser)
+
+
+def _add_score(parser):
+    parser.add_argument("catalog", metavar="CATALOG", help="catalogue written by celestepy")
+    parser.add_argument(
+        "truth", metavar="TRUTH", help="table of true sources, such as truth.fits of celestepy simulate"
+    )
+    parser.add_argument("--other", metavar="TABLE", help="another catalogue of the same sky to compare with")
+    parser.add_argument(
+        "--radius",
+        type=_positive,
+        default=1.0,
+        metavar="ARCSEC",
+        help="largest distance of a match (default: 1)",
+    )
+    parser.add_argument(
+        "--mag-range",
+        type=float,
+        nargs=2,
+        metavar=("BRIGHT", "FAINT"),
+        help="score only sources between these magnitudes in the reference band",
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the scores to this file too")
+
+
+def _add_bands(parser, text):
+    parser.add_argument("--bands", metavar="BANDS", help=f"{text}: gri, or names separated by commas")
+
+
+def _add_run(parser):
+    parser.add_argument(
+        "--n-jobs",
+        type=_count,
+        metavar="N",
+        help="threads (default: all processors up to 8); the result does not depend on it",
+    )
+    _add_seed(parser)
+
+
+def _add_seed(parser):
+    parser.add_argument(
+        "--seed", type=_seed, default=1, metavar="N", help="seed of the random numbers (default: 1)"
+    )
+
+
+def _count(text):
+    return _number(text, int, "a whole number from 1 on", lambda value: value >= 1)
+
+
+def _seed(text):
+    return _number(text, int, "a whole number from 0 on", lambda value: value >= 0)
+
+
+def _positive(text):
+    return _number(text, float, "a number above 0", lambda value: 0 < value < float("inf"))
+
+
+def _number(text, kind, expected, holds):
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not holds(value):
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+    return value
