@@ -39,9 +39,9 @@ class LaplaceFit:
     ----------
     patch_radius : float
         Half width of a source's patch in units of the PSF's full width at half maximum.
-    sky_fraction : float
-        Prior standard deviation of a patch's sky level about the image's own, in units of the noise of one pixel.
-        Wide enough for the sky to be refitted, narrow enough that it cannot swallow the outskirts of a galaxy.
+    sky_factor : float
+        Prior standard deviation of a patch's sky level about the image's own, in units of the scatter that is measured
+        on each image.
     link_threshold : float
         Sources are fitted jointly where the cosine between their images exceeds this.
     max_group : int
@@ -55,7 +55,7 @@ class LaplaceFit:
     """
 
     patch_radius: float = 8.0
-    sky_fraction: float = 0.1
+    sky_factor: float = 1.0
     link_threshold: float = 0.05
     max_group: int = 5
     existence_threshold: float = 5.0
@@ -67,8 +67,8 @@ class LaplaceFit:
     def __post_init__(self):
         if not self.patch_radius > 1:
             raise ValueError(f"patch_radius = {self.patch_radius!r}: expected more than 1 FWHM; 8 is usual")
-        if not self.sky_fraction > 0:
-            raise ValueError(f"sky_fraction = {self.sky_fraction!r}: expected a positive number; 0.1 is usual")
+        if not self.sky_factor > 0:
+            raise ValueError(f"sky_factor = {self.sky_factor!r}: expected a positive number; 1 is usual")
         if not 0 < self.link_threshold < 1:
             raise ValueError(f"link_threshold = {self.link_threshold!r}: expected a cosine between 0 and 1")
         if self.max_group < 1:
@@ -130,7 +130,7 @@ class _Sweep:
         self.settings, self.seeds, self.prior = settings, seeds, prior
         self.bands = prior.bands
         self.placement = Placement(images, seeds.ra, seeds.dec, self.bands, settings.patch_radius,
-                                   settings.sky_fraction)
+                                   settings.sky_factor)
         threshold = settings.existence_threshold if settings.drop_doubtful else -np.inf
         self.fitter = GroupFitter(self.placement, prior, seeds.position_sd, settings.newton, threshold)
         self.offsets = seeds.tangent_plane()

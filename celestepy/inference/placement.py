@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from celestepy.images.sky_level import measure_sky_error
 from celestepy.model.pixel_rate import SceneLikelihood
 
 __all__ = ["Contribution", "GroupData", "Placement"]
@@ -67,12 +68,12 @@ class Placement:
         Bands of the fit.
     radius : float
         Half width of a source's patch in units of the PSF's full width at half maximum.
-    sky_fraction : float
-        Prior standard deviation of a patch's sky level, in units of the noise of one pixel.
+    sky_factor : float
+        Prior standard deviation of a patch's sky level, in units of the scatter measured on the image.
     """
 
-    def __init__(self, images, ra, dec, bands, radius=8.0, sky_fraction=0.1):
-        self.images, self.bands, self.sky_fraction = list(images), bands, sky_fraction
+    def __init__(self, images, ra, dec, bands, radius=8.0, sky_factor=1.0):
+        self.images, self.bands = list(images), bands
         self.ra, self.dec = np.atleast_1d(np.asarray(ra, float)), np.atleast_1d(np.asarray(dec, float))
         located = [image.local_affine((self.ra, self.dec)) for image in self.images]
         self.x, self.y, self.jacobian = (np.array([part[i] for part in located]) for i in range(3))
@@ -80,7 +81,7 @@ class Placement:
         centres = [image.psf.at((image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2) for image in self.images]
         self.fwhm = np.array([psf.fwhm for psf in centres])
         self.half_width = np.maximum(np.ceil(radius * self.fwhm), 8).astype(int)
-        self.sky_noise = np.array([_typical_noise(image) for image in self.images])
+        self.sky_sd = sky_factor * np.array([measure_sky_error(image) for image in self.images])
 
     def psf(self, image, source):
         """PSF of an image at a source."""
@@ -135,7 +136,7 @@ class Placement:
         if own:
             patches = self._with_psf_error(patches, used, own)
         return GroupData(tuple(members), tuple(used), self.scene_likelihood(patches, used, members), patches,
-                         self.sky_fraction * self.sky_noise[used], used_pixels, 1 - used_pixels / all_pixels)
+                         self.sky_sd[used], used_pixels, 1 - used_pixels / all_pixels)
 
     def scene_likelihood(self, patches, used, members):
         """Likelihood of some sources on some patches of the images `used`."""
@@ -185,8 +186,3 @@ class Placement:
             expected = np.maximum(patch.background + model, 1e-12) if patch.poisson else 1.0
             result.append(replace(patch, weight=patch.weight / (1 + patch.weight * (error * model)**2 / expected)))
         return result
-
-
-def _typical_noise(image):
-    variance = image.variance()[~image.mask]
-    return float(np.sqrt(np.median(variance[np.isfinite(variance)]))) if variance.size else 1.0
