@@ -75,11 +75,12 @@ cdef inline void set_gaussian(
     """Fill in everything that follows from flux, centre and covariance."""
     cdef double determinant = cxx * cyy - cxy * cxy
     g.x, g.y = x, y
-    g.txx, g.txy, g.tyy = cyy / determinant, -cxy / determinant, cxx / determinant
-    g.peak = flux / (6.283185307179586 * sqrt(determinant))
+    cdef double inverse = 1 / determinant
+    g.txx, g.txy, g.tyy = cyy * inverse, -cxy * inverse, cxx * inverse
+    g.peak = flux * inverse * sqrt(determinant) * 0.15915494309189535
     g.step = exp(-g.tyy)
     g.inverse_cxx = 1 / cxx
-    g.inverse_tyy = 1 / g.tyy
+    g.inverse_tyy = determinant * g.inverse_cxx
     g.slope = cxy * g.inverse_cxx
     g.reach = sqrt(FARTHEST * cxx)
     g.top = cxy * sqrt(FARTHEST / cyy)

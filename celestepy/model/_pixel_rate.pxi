@@ -1,90 +1,22 @@
-"""The pixel kernel: log likelihood of a scene with gradient and Hessian. Included by every variant.
+"""The log likelihood of a scene with gradient and Hessian. Included by every variant, after _tiles.pxi.
 
-An image is cut into strips of VD_WIDTH columns and these into tiles of at most TILE_ROWS rows, whose planes stay in
-the first-level cache. In a tile, first every Gaussian adds itself to the planes (profile and first derivatives),
-then the likelihood of the pixels is formed with its slope l' and curvature l'', then the products l'' d_a d_b
-are summed, and last the second derivatives of the profiles are summed against l' by moments (_moments.pxd).
+To the planes of a tile the likelihood of its pixels adds their slope l' and curvature l''; the Hessian is the sum of the
+products l'' d_a d_b of first derivatives, plus the second derivatives of the profiles summed against l'.
 """
 
-import numpy as np
-
-from libc.string cimport memset
-
-from celestepy.model._gaussian cimport (
-    GALAXY_PLANES,
-    STAR_PLANES,
-    Gaussian,
-    Run,
-    Sweep,
-    add_galaxy_planes,
-    add_star_planes,
-    add_two_galaxy_planes,
-    add_two_values,
-    add_value,
-    begin,
-    find_rows,
-    set_gaussian,
-    start,
-)
-from celestepy.model._moments cimport (
-    LEVELS,
-    ColumnMoments,
-    Moments,
-    add_galaxy_moments,
-    add_galaxy_slopes,
-    add_star_moments,
-    set_levels,
-    sum_five,
-    sum_three,
-    sum_two_fives,
-)
-from celestepy.model._poisson cimport Pixels, Term, gaussian, poisson
+from celestepy.model._poisson cimport Term, gaussian, poisson
 from celestepy.model._scene cimport (
-    Source,
     add_scene_block,
     add_scene_gradient,
     add_source_curvature,
-    place_source,
     plane_factor,
+    place_sky,
     source_gradient,
 )
-from celestepy.model._simd cimport (
-    VD_WIDTH,
-    vd,
-    vd_allocate,
-    vd_free,
-    vd_lanes,
-    vd_processor_runs,
-    vd_splat,
-    vd_sum,
-)
-
-cdef enum:
-    TILE_ROWS = 64          # as many as the recurrences may run without a fresh start
-
-cdef struct Photo:          # the pixels of one image, strip after strip, row after row
-    Pixels* pixels
-    int height
-    int width
-    int n_strips
-    int n_tiles
-    int band
-    bint poisson
-
-width = VD_WIDTH
-
-
-def processor_runs(int width):
-    """Whether this machine runs the variant with vectors of ``width`` doubles."""
-    return vd_processor_runs(width)
-
-
-cdef inline Py_ssize_t rounded_up(Py_ssize_t n, Py_ssize_t multiple) noexcept nogil:
-    return (n + multiple - 1) // multiple * multiple
 
 
 cdef inline void add_products(
-    const vd* planes, Py_ssize_t n_planes, const vd* weight, Py_ssize_t n_rows, vd* products
+    const vd* planes, Py_ssize_t n_planes, Py_ssize_t stride, const vd* weight, Py_ssize_t n_rows, vd* products
 ) noexcept nogil:
     """products[a, b] += sum over rows of weight d_a d_b, for a <= b at least; blocks of 2 x 4 fill the registers."""
     cdef Py_ssize_t a, b, row
@@ -107,7 +39,7 @@ cdef inline void add_products(
                 q1 = q1 + q * d[b + 1]
                 q2 = q2 + q * d[b + 2]
                 q3 = q3 + q * d[b + 3]
-                d += n_planes
+                d += stride
             out = products + a * n_planes + b
             out[0] += p0
             out[1] += p1
@@ -120,107 +52,27 @@ cdef inline void add_products(
             out[3] += q3
 
 
-cdef class PixelKernel:
-    """Copies of the pixels, the PSF components and the scratch memory of one set of patches.
+cdef class PixelKernel(Tiles):
+    """Tiles with the sums that the likelihood of a scene needs."""
 
-    Nothing is checked here; `celestepy.model.pixel_rate` does. Positions are those of the patch, not of the image.
-    """
-
-    cdef int n_images, n_sources, n_bands
-    cdef Photo* photos
-    cdef const double[:, ::1] psf               # amplitude, mean x, y, covariance xx, xy, yy
-    cdef const int[:, ::1] psf_first            # (N, K + 1): where the components of each source begin
-    cdef const double[:, :, ::1] positions
-    cdef const double[:, :, ::1] jacobians      # (N, K, 4)
-    cdef const unsigned char[:, ::1] visible
-    cdef const double[:, ::1] profiles          # rows: amplitude, variance, is de Vaucouleurs
-    # scratch, for the image at hand
-    cdef Source* sources
-    cdef Gaussian* gaussians
-    cdef Run* runs
-    cdef vd* planes
-    cdef vd* slope
-    cdef vd* curvature
-    cdef vd* levels
     cdef vd* products
     cdef double* gradient
     cdef double* hessian
-    cdef int n_active, n_gaussians, n_runs, n_numbers
-    cdef Py_ssize_t stride
-    cdef vd* _all
+    cdef double* factors
 
-    def __cinit__(self, images, int n_bands, psf, psf_first, positions, jacobians, visible, profiles, bint narrow):
-        self.n_images, self.n_sources, self.n_bands = len(images), positions.shape[1], n_bands
-        self.psf, self.psf_first = psf, psf_first
-        self.positions, self.jacobians, self.visible = positions, jacobians, visible
-        self.profiles = profiles
-        self.photos = <Photo*>vd_allocate(self.n_images * sizeof(Photo))
-        if self.photos == NULL:
+    def __cinit__(self, *_):
+        cdef Py_ssize_t numbers = self.n_sources * GALAXY_PLANES + 1
+        cdef Py_ssize_t rounded = rounded_up(numbers, 4)
+        self.products = <vd*>vd_allocate(rounded * rounded * sizeof(vd))
+        self.gradient = <double*>vd_allocate((numbers + 2) * numbers * sizeof(double))
+        if self.products == NULL or self.gradient == NULL:
             raise MemoryError
-        memset(self.photos, 0, self.n_images * sizeof(Photo))
-        for n, image in enumerate(images):
-            self._copy(n, *image)
-        self._reserve(max((psf_first[:, -1] - psf_first[:, 0]).max(), 1) * len(profiles), narrow)
+        self.factors = self.gradient + numbers
+        self.hessian = self.factors + numbers
 
     def __dealloc__(self):
-        cdef int n
-        if self.photos != NULL:
-            for n in range(self.n_images):
-                vd_free(self.photos[n].pixels)
-        vd_free(self.photos)
-        vd_free(self.sources)
-        vd_free(self.gaussians)
-        vd_free(self.runs)
-        vd_free(self._all)
+        vd_free(self.products)
         vd_free(self.gradient)
-
-    def _copy(
-        self, int n, const double[:, ::1] data, const double[:, ::1] weight, const double[:, ::1] background,
-        const double[:, ::1] floor, int band, bint poisson,
-    ):
-        """Rearrange an image into strips; columns beyond its edge get weight zero."""
-        cdef Photo* photo = &self.photos[n]
-        cdef Pixels* pixels
-        cdef int row, strip, lane, column
-        photo.height, photo.width = data.shape[0], data.shape[1]
-        photo.n_strips = rounded_up(photo.width, VD_WIDTH) // VD_WIDTH
-        photo.n_tiles = rounded_up(photo.height, TILE_ROWS) // TILE_ROWS
-        photo.band, photo.poisson = band, poisson
-        photo.pixels = <Pixels*>vd_allocate(photo.n_strips * photo.height * sizeof(Pixels))
-        if photo.pixels == NULL:
-            raise MemoryError
-        for strip in range(photo.n_strips):
-            for row in range(photo.height):
-                pixels = &photo.pixels[strip * photo.height + row]
-                for lane in range(VD_WIDTH):
-                    column = strip * VD_WIDTH + lane
-                    inside = column < photo.width
-                    (<double*>&pixels.data)[lane] = data[row, column] if inside else 0.
-                    (<double*>&pixels.weight)[lane] = weight[row, column] if inside else 0.
-                    (<double*>&pixels.background)[lane] = background[row, column] if inside else 1.
-                    (<double*>&pixels.floor)[lane] = floor[row, column] if inside else 1.
-
-    def _reserve(self, Py_ssize_t n_gaussians, bint narrow):
-        """Scratch memory for the largest image: all sources visible, all galaxies."""
-        cdef Py_ssize_t numbers = self.n_sources * GALAXY_PLANES + 1
-        cdef Py_ssize_t stride = rounded_up(numbers, 4)
-        self.sources = <Source*>vd_allocate(self.n_sources * sizeof(Source))
-        self.gaussians = <Gaussian*>vd_allocate(n_gaussians * sizeof(Gaussian))
-        # very narrow Gaussians may need a fresh start in every row; one more is written while it is not yet counted
-        self.runs = <Run*>vd_allocate((n_gaussians * (TILE_ROWS if narrow else 1) + 1) * sizeof(Run))
-        self._all = <vd*>vd_allocate((TILE_ROWS * (stride + 2 + LEVELS) + stride * stride) * sizeof(vd))
-        self.gradient = <double*>vd_allocate((numbers + numbers * numbers) * sizeof(double))
-        if (
-            self.sources == NULL or self.gaussians == NULL or self.runs == NULL or self._all == NULL
-            or self.gradient == NULL
-        ):
-            raise MemoryError
-        self.planes = self._all
-        self.slope = self.planes + TILE_ROWS * stride
-        self.curvature = self.slope + TILE_ROWS
-        self.levels = self.curvature + TILE_ROWS
-        self.products = self.levels + TILE_ROWS * LEVELS
-        self.hessian = self.gradient + numbers
 
     def evaluate(
         self, const unsigned char[::1] is_galaxy, const double[:, ::1] scene, const double[::1] sky, int order,
@@ -236,9 +88,9 @@ cdef class PixelKernel:
                 self._place(n, &is_galaxy[0], &scene[0, 0], order > 1)
                 value += self._sum_image(n, sky[n], order)
                 if order > 0:
-                    self._finish_gradient(n, g)
+                    self._finish_gradient(g)
                 if order > 1:
-                    self._finish_hessian(n, h)
+                    self._finish_hessian(h)
         return value
 
     def render(
@@ -267,61 +119,23 @@ cdef class PixelKernel:
     cdef void _place(
         self, int n, const unsigned char* is_galaxy, const double* scene, bint with_derivatives
     ) noexcept nogil:
-        """Sources visible in image n and their Gaussians; where their planes lie."""
-        cdef int k, plane = 0
-        cdef Source* s
-        self.n_active = self.n_gaussians = 0
+        """Sources visible in image n and, after them, the sky level, whose plane is one everywhere."""
+        cdef int k
+        self.n_active = self.n_gaussians = self.n_numbers = self.n_planes = 0
         for k in range(self.n_sources):
-            if not self.visible[n, k]:
-                continue
-            s = &self.sources[self.n_active]
-            self.n_active += 1
-            s.index = k
-            s.n_numbers = GALAXY_PLANES if is_galaxy[k] else STAR_PLANES
-            s.plane = plane
-            plane += s.n_numbers
-            s.psf, s.psf_end = self.psf_first[n, k], self.psf_first[n, k + 1]
-            place_source(
-                s, scene + k * (self.n_bands + 6), &self.positions[n, k, 0], &self.jacobians[n, k, 0],
-                self.n_bands, self.photos[n].band,
-            )
-            memset(&s.moments, 0, sizeof(Moments))
-            self._set_gaussians(s)
-        self.n_numbers = plane + 1
-        self.stride = rounded_up(self.n_numbers, 4)
+            if self.visible[n, k]:
+                self._add_source(n, k, is_galaxy[k], scene + k * (self.n_bands + 6), with_derivatives)
+        place_sky(&self.sources[self.n_active], self.n_sources * (self.n_bands + 6) + n, self.n_numbers)
+        self.n_numbers += 1
+        self.n_planes += 1
+        self.stride = row_length(self.n_planes)
         if with_derivatives:
-            memset(self.products, 0, self.stride * self.stride * sizeof(vd))
-
-    cdef void _set_gaussians(self, Source* s) noexcept nogil:
-        """One Gaussian per component of the PSF and, for a galaxy, of the profile; those of one PSF component in a row."""
-        cdef int c, j
-        cdef const double* p
-        cdef double v
-        cdef Gaussian* g
-        s.gaussians = self.n_gaussians
-        for c in range(s.psf, s.psf_end):
-            p = &self.psf[c, 0]
-            for j in range(self.profiles.shape[0] if s.n_numbers == GALAXY_PLANES else 1):
-                g = &self.gaussians[self.n_gaussians]
-                self.n_gaussians += 1
-                if s.n_numbers == STAR_PLANES:
-                    set_gaussian(g, p[0], s.x + p[1], s.y + p[2], p[3], p[4], p[5])
-                    g.share, g.v, g.de_vaucouleurs, g.group = 1, 0, False, 2 * c
-                    continue
-                v = self.profiles[j, 1]
-                g.v, g.de_vaucouleurs = v, self.profiles[j, 2] > 0
-                g.group = 2 * c + g.de_vaucouleurs
-                g.share = s.dev_share if g.de_vaucouleurs else s.exp_share
-                set_gaussian(
-                    g, g.share * p[0] * self.profiles[j, 0], s.x + p[1], s.y + p[2],
-                    p[3] + v * s.wxx, p[4] + v * s.wxy, p[5] + v * s.wyy,
-                )
-        s.gaussians_end = self.n_gaussians
+            memset(self.products, 0, rounded_up(self.n_planes, 4) ** 2 * sizeof(vd))
 
     cdef double _sum_image(self, int n, double sky, int order) noexcept nogil:
         """Sum over the tiles of image n; leaves the sums of products and moments in the scratch memory."""
         cdef Photo* photo = &self.photos[n]
-        cdef int strip, tile, first, rows
+        cdef int strip, tile, first, rows, i
         cdef vd value = vd_splat(0.), sky_slope = vd_splat(0.)
         for strip in range(photo.n_strips):
             for tile in range(photo.n_tiles):
@@ -332,95 +146,14 @@ cdef class PixelKernel:
                     photo.pixels + strip * photo.height + first, rows, sky, photo.poisson, &sky_slope
                 )
                 if order > 1:
-                    add_products(self.planes, self.stride, self.curvature, rows, self.products)
+                    add_products(
+                        self.planes, rounded_up(self.n_planes, 4), self.stride, self.curvature, rows, self.products
+                    )
                 if order > 0:
-                    self._add_moments(strip * VD_WIDTH, first, rows, order)
+                    for i in range(self.n_active):
+                        self._add_moments(&self.sources[i], self.slope, strip * VD_WIDTH, first, rows, order)
         self.gradient[self.n_numbers - 1] = vd_sum(sky_slope)
         return vd_sum(value)
-
-    cdef void _draw(self, int column, int first_row, int rows, bint with_derivatives) noexcept nogil:
-        """Profiles of the sources in a tile and, if asked, their derivatives, into the planes."""
-        cdef int i, row
-        cdef Source* s
-        cdef vd* plane
-        cdef vd exponential
-        memset(self.planes, 0, rows * self.stride * sizeof(vd))
-        self.n_runs = 0
-        for i in range(self.n_active):
-            s = &self.sources[i]
-            self._start_runs(s, column, first_row, rows)
-            if s.n_numbers == STAR_PLANES:
-                self._draw_star(s, column, first_row, with_derivatives)
-                continue
-            self._draw_galaxy(s, column, first_row, with_derivatives)
-            for row in range(rows):
-                plane = self.planes + row * self.stride + s.plane
-                exponential = plane[0]
-                plane[0] = exponential + plane[3]
-                plane[3] = plane[3] * (1 / s.dev_share) - exponential * (1 / s.exp_share)
-
-    cdef void _start_runs(self, Source* s, int column, int first_row, int rows) noexcept nogil:
-        """The Gaussians of a source that reach into a tile; where the recurrence is not safe, each row begins anew."""
-        cdef int c, row, last
-        cdef const Gaussian* g
-        s.runs = self.n_runs
-        for c in range(s.gaussians, s.gaussians_end):
-            g = &self.gaussians[c]
-            if not find_rows(g, column, first_row, rows, &self.runs[self.n_runs]):
-                continue
-            last = self.runs[self.n_runs].last
-            for row in range(self.runs[self.n_runs].first, last):
-                self.runs[self.n_runs].g = g
-                self.runs[self.n_runs].first = row
-                self.runs[self.n_runs].last = row + 1 if g.direct else last
-                start(&self.runs[self.n_runs], column, first_row)
-                self.n_runs += 1
-                if not g.direct:
-                    break
-        s.runs_end = self.n_runs
-
-    cdef void _draw_star(self, const Source* s, int column, int first_row, bint with_derivatives) noexcept nogil:
-        cdef int i
-        cdef Sweep sweep
-        for i in range(s.runs, s.runs_end):
-            sweep = begin(&self.runs[i], column, first_row)
-            if with_derivatives:
-                add_star_planes(&sweep, self.runs[i].last, self.planes + s.plane, self.stride)
-            else:
-                add_value(&sweep, self.runs[i].last, self.planes + s.plane, self.stride)
-
-    cdef void _draw_galaxy(self, const Source* s, int column, int first_row, bint with_derivatives) noexcept nogil:
-        """Gaussians of a group two by two, as far as they go together."""
-        cdef int i = s.runs, value
-        cdef const Run* run
-        cdef const Run* other
-        cdef Sweep one, two
-        cdef vd* planes = self.planes + s.plane
-        while i < s.runs_end:
-            run = &self.runs[i]
-            one = begin(run, column, first_row)
-            value = 3 if run.g.de_vaucouleurs else 0
-            i += 1
-            if i < s.runs_end and self.runs[i].g.group == run.g.group:
-                other = &self.runs[i]
-                i += 1
-                two = begin(other, column, first_row)
-                if with_derivatives:
-                    add_galaxy_planes(&one, min(other.first, run.last), planes, value, self.stride)
-                    add_galaxy_planes(&two, min(run.first, other.last), planes, value, self.stride)
-                    if one.row == two.row:
-                        add_two_galaxy_planes(&one, &two, min(run.last, other.last), planes, value, self.stride)
-                    add_galaxy_planes(&two, other.last, planes, value, self.stride)
-                else:
-                    add_value(&one, min(other.first, run.last), planes + value, self.stride)
-                    add_value(&two, min(run.first, other.last), planes + value, self.stride)
-                    if one.row == two.row:
-                        add_two_values(&one, &two, min(run.last, other.last), planes + value, self.stride)
-                    add_value(&two, other.last, planes + value, self.stride)
-            if with_derivatives:
-                add_galaxy_planes(&one, run.last, planes, value, self.stride)
-            else:
-                add_value(&one, run.last, planes + value, self.stride)
 
     cdef vd _likelihood(
         self, const Pixels* pixels, int rows, double sky, bint is_poisson, vd* sky_slope
@@ -436,7 +169,7 @@ cdef class PixelKernel:
             expected = pixels[row].background + sky
             for i in range(self.n_active):
                 expected = expected + self.sources[i].flux * plane[self.sources[i].plane]
-            plane[self.n_numbers - 1] = vd_splat(1.)
+            plane[self.n_planes - 1] = vd_splat(1.)
             term = poisson(&pixels[row], expected) if is_poisson else gaussian(&pixels[row], expected)
             total = total + term.value
             self.slope[row] = term.slope
@@ -445,101 +178,38 @@ cdef class PixelKernel:
         sky_slope[0] = sky_slope[0] + total_slope
         return total
 
-    cdef void _add_moments(self, int column, int first_row, int rows, int order) noexcept nogil:
-        """Sum slope times the derivatives of the profiles over a tile."""
-        cdef int i, c
-        cdef Source* s
-        cdef Sweep sweep
-        cdef ColumnMoments m
-        cdef const Run* run
-        for i in range(self.n_active):
-            s = &self.sources[i]
-            if order > 1 and s.n_numbers == GALAXY_PLANES:
-                self._add_galaxy_moments(s, column, first_row, rows)
-                continue
-            set_levels(self.levels, self.slope, rows, first_row - s.y, 3)
-            for c in range(s.runs, s.runs_end):
-                run = &self.runs[c]
-                sweep = begin(run, column, first_row)
-                memset(&m, 0, sizeof(m))
-                sum_three(&sweep, run.last, self.levels, &m)
-                if s.n_numbers == GALAXY_PLANES:
-                    add_galaxy_slopes(run.g, &m, vd_lanes() + (column - run.g.x), s.y - run.g.y, &s.moments)
-                else:
-                    add_star_moments(run.g, &m, vd_lanes() + (column - run.g.x), s.y - run.g.y, &s.moments)
-
-    cdef void _add_galaxy_moments(self, Source* s, int column, int first_row, int rows) noexcept nogil:
-        """Gaussians of a group two by two, as far as they go together."""
-        cdef int i = s.runs
-        cdef const Run* run
-        cdef const Run* other
-        cdef Sweep one, two
-        cdef ColumnMoments m, n
-        set_levels(self.levels, self.slope, rows, first_row - s.y, 5)
-        while i < s.runs_end:
-            run = &self.runs[i]
-            one = begin(run, column, first_row)
-            memset(&m, 0, sizeof(m))
-            i += 1
-            if i < s.runs_end and self.runs[i].g.group == run.g.group:
-                other = &self.runs[i]
-                i += 1
-                two = begin(other, column, first_row)
-                memset(&n, 0, sizeof(n))
-                sum_five(&one, min(other.first, run.last), self.levels, &m)
-                sum_five(&two, min(run.first, other.last), self.levels, &n)
-                if one.row == two.row:
-                    sum_two_fives(&one, &two, min(run.last, other.last), self.levels, &m, &n)
-                sum_five(&two, other.last, self.levels, &n)
-                add_galaxy_moments(other.g, &n, vd_lanes() + (column - other.g.x), s.y - other.g.y, &s.moments)
-            sum_five(&one, run.last, self.levels, &m)
-            add_galaxy_moments(run.g, &m, vd_lanes() + (column - run.g.x), s.y - run.g.y, &s.moments)
-
-    cdef void _finish_gradient(self, int n, double* scene_gradient) noexcept nogil:
+    cdef void _finish_gradient(self, double* scene_gradient) noexcept nogil:
+        """Gradient over the numbers of an image, carried into that over the scene; that by the sky is there already."""
         cdef int i
         cdef Source* s
-        for i in range(self.n_active):
+        for i in range(self.n_active + 1):
             s = &self.sources[i]
-            source_gradient(s, self.gradient + s.plane)
-            add_scene_gradient(s, self.gradient + s.plane, scene_gradient)
-        scene_gradient[self.n_sources * (self.n_bands + 6) + n] = self.gradient[self.n_numbers - 1]
+            if i < self.n_active:
+                source_gradient(s, self.gradient + s.number)
+            add_scene_gradient(s, self.gradient + s.number, scene_gradient)
 
-    cdef void _finish_hessian(self, int n, double* scene_hessian) noexcept nogil:
-        """Hessian over the numbers of image n, carried into that over the scene."""
+    cdef void _finish_hessian(self, double* scene_hessian) noexcept nogil:
+        """Hessian over the numbers of an image, carried into that over the scene."""
         cdef Py_ssize_t size = self.n_sources * (self.n_bands + 6) + self.n_images
-        cdef Py_ssize_t numbers = self.n_numbers, sky = size - self.n_images + n
+        cdef Py_ssize_t numbers = self.n_numbers, rounded = rounded_up(self.n_planes, 4)
         cdef Py_ssize_t a, b
         cdef int i, j
-        cdef Source* s
         cdef double* h = self.hessian
-        cdef double entry, factor
+        cdef Source* s
+        for i in range(self.n_active + 1):
+            for a in range(self.sources[i].n_numbers):
+                self.factors[self.sources[i].number + a] = plane_factor(&self.sources[i], a)
         for a in range(numbers):
             for b in range(a, numbers):
-                h[a * numbers + b] = vd_sum(self.products[a * self.stride + b])
+                h[a * numbers + b] = self.factors[a] * self.factors[b] * vd_sum(self.products[a * rounded + b])
         for i in range(self.n_active):
-            s = &self.sources[i]
-            for a in range(s.n_numbers):
-                factor = plane_factor(s, a)
-                for b in range(numbers):
-                    if b >= s.plane + a:
-                        h[(s.plane + a) * numbers + b] *= factor
-                for b in range(s.plane + a + 1):
-                    h[b * numbers + s.plane + a] *= factor
-            add_source_curvature(s, h + s.plane * (numbers + 1), numbers)
+            add_source_curvature(&self.sources[i], h + self.sources[i].number * (numbers + 1), numbers)
         for a in range(numbers):
             for b in range(a):
                 h[a * numbers + b] = h[b * numbers + a]
-        for i in range(self.n_active):
-            for j in range(i, self.n_active):
-                add_scene_block(
-                    &self.sources[i], &self.sources[j],
-                    h + self.sources[i].plane * numbers + self.sources[j].plane, numbers, scene_hessian, size,
-                )
+        for i in range(self.n_active + 1):
             s = &self.sources[i]
-            for a in range(s.n_numbers):
-                entry = 0
-                for b in range(s.n_numbers):
-                    entry += s.by_scene[b][a] * h[(s.plane + b) * numbers + numbers - 1]
-                scene_hessian[s.columns[a] * size + sky] = entry
-                scene_hessian[sky * size + s.columns[a]] = entry
-        scene_hessian[sky * size + sky] = h[numbers * numbers - 1]
+            for j in range(i, self.n_active + 1):
+                add_scene_block(
+                    s, &self.sources[j], h + s.number * numbers + self.sources[j].number, numbers, scene_hessian, size
+                )

@@ -2,4 +2,5 @@
 # cython: freethreading_compatible=True
 """The pixel kernel for AVX2 and FMA."""
 
+include "_tiles.pxi"
 include "_pixel_rate.pxi"

@@ -2,4 +2,5 @@
 # cython: freethreading_compatible=True
 """The pixel kernel for any processor."""
 
+include "_tiles.pxi"
 include "_pixel_rate.pxi"

@@ -46,3 +46,16 @@ cdef inline Term gaussian(const Pixels* p, vd expected) noexcept nogil:
     term.slope = p.weight * (p.data - expected)
     term.value = -.5 * term.slope * (p.data - expected)
     return term
+
+
+cdef inline void set_pixel(
+    Pixels* p, int lane, double data, double weight, double background, bint is_poisson
+) noexcept nogil:
+    """One pixel of a row; what does not count gets harmless numbers."""
+    cdef bint used = weight > 0
+    cdef double level = background if used else 1.
+    cdef double count = data if used else 0.
+    (<double*>&p.data)[lane] = max(count, 0.) if is_poisson else count
+    (<double*>&p.weight)[lane] = weight
+    (<double*>&p.background)[lane] = level
+    (<double*>&p.floor)[lane] = .01 * level if level > 0 else 1e-6 / weight

@@ -22,9 +22,13 @@ cdef struct Source:
     double wxy
     double wyy
     int columns[7]          # places of f, u, v, ... in the vector of the whole scene
+    int block[7]            # by_scene consists of blocks on the diagonal: first row of that which a row belongs to,
+    int block_end[7]        # and the row after its last
     int index               # which source of the scene
     int n_numbers           # 7, or 3 for a star
-    int plane               # its first derivative plane, and its first entry in the image's gradient
+    int number              # its first entry in the image's gradient
+    int plane               # its first plane
+    int dev_plane           # from there to the plane of its de Vaucouleurs part
     int psf                 # range of its PSF components
     int psf_end
     int gaussians           # range of its Gaussians
@@ -48,6 +52,8 @@ cdef inline void place_source(
     cdef int i, j
     for i in range(7):
         s.columns[i] = first + (band if i == 0 else n_bands + i - 1)
+        s.block[i] = 0 if i == 0 else (1 if i < 3 else (3 if i == 3 else 4))
+        s.block_end[i] = 1 if i == 0 else (3 if i < 3 else (4 if i == 3 else 7))
         for j in range(7):
             s.by_scene[i][j] = 0
     s.by_scene[0][0] = s.by_scene[3][3] = 1
@@ -64,6 +70,14 @@ cdef inline void place_source(
     s.wxx = s.by_scene[4][4] * shape[0] + s.by_scene[4][5] * shape[1] + s.by_scene[4][6] * shape[2]
     s.wxy = s.by_scene[5][4] * shape[0] + s.by_scene[5][5] * shape[1] + s.by_scene[5][6] * shape[2]
     s.wyy = s.by_scene[6][4] * shape[0] + s.by_scene[6][5] * shape[1] + s.by_scene[6][6] * shape[2]
+
+
+cdef inline void place_sky(Source* s, int column, int number) noexcept nogil:
+    """The sky level as a source of a single number, the same in the image and in the scene."""
+    s.index = -1
+    s.n_numbers, s.number = 1, number
+    s.by_scene[0][0] = 1
+    s.columns[0], s.block[0], s.block_end[0] = column, 0, 1
 
 
 cdef inline void source_gradient(const Source* s, double* gradient) noexcept nogil:
@@ -125,7 +139,7 @@ cdef inline double plane_factor(const Source* s, int number) noexcept nogil:
 cdef inline void add_scene_gradient(const Source* s, const double* gradient, double* scene_gradient) noexcept nogil:
     cdef int i, j
     for i in range(s.n_numbers):
-        for j in range(s.n_numbers):
+        for j in range(s.block[i], s.block_end[i]):
             scene_gradient[s.columns[j]] += s.by_scene[i][j] * gradient[i]
 
 
@@ -141,12 +155,12 @@ cdef inline void add_scene_block(
     for i in range(a.n_numbers):
         for j in range(b.n_numbers):
             half[i][j] = 0
-            for k in range(b.n_numbers):
+            for k in range(b.block[j], b.block_end[j]):
                 half[i][j] += h[i * n + k] * b.by_scene[k][j]
     for i in range(a.n_numbers):
         for j in range(b.n_numbers):
             entry = 0
-            for k in range(a.n_numbers):
+            for k in range(a.block[i], a.block_end[i]):
                 entry += a.by_scene[k][i] * half[k][j]
             scene_hessian[a.columns[i] * size + b.columns[j]] += entry
             if a.index != b.index:

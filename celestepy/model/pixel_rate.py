@@ -281,51 +281,56 @@ def _finite(name, values, shape):
 
 
 def _pixels(n, patch):
-    """Data, weight, background and floor of a patch, harmless where the weight is zero."""
+    """Data, weight and background of a patch, finite wherever the weight is not zero."""
     shape = np.shape(patch.data)
     if len(shape) != 2 or 0 in shape:
         raise ValueError(f"patches[{n}].data has shape {shape}; expected (h, w), not empty")
     weight = _finite(f"patches[{n}].weight", patch.weight, shape)
     if weight.min() < 0:
         raise ValueError(f"patches[{n}].weight has the negative value {weight.min()}; expected >= 0")
-    used = weight > 0
-    data = _finite(f"patches[{n}].data", np.where(used, patch.data, 0.0), shape)
-    background = _finite(f"patches[{n}].background", np.where(used, patch.background, 1.0), shape)
-    if not patch.poisson:
-        return data, weight, background, background
-    floor = np.where(background > 0, 0.01 * background, 1e-6 / np.where(used, weight, 1.0))
-    return np.maximum(data, 0.0), weight, background, floor
+    used = []
+    for name in ("data", "background"):
+        values = np.ascontiguousarray(getattr(patch, name), dtype=np.float64)
+        if values.shape == shape and not math.isfinite(values.sum()):
+            values = np.where(weight > 0, values, 0.0)
+        used.append(_finite(f"patches[{n}].{name}", values, shape))
+    return used[0], weight, used[1]
 
 
 def _psf_table(psfs, visible):
-    """Components of all PSFs below one another (n, 6), and where those of each source begin (N, K + 1)."""
+    """Components of all PSFs below one another (n, 6), and where those of each source begin (N, K + 1).
+
+    Columns: amplitude, mean x, y, covariance xx, xy, yy.
+    """
     n_images, n_sources = visible.shape
-    tables, total = [], 0
-    first = np.zeros((n_images, n_sources + 1), dtype=np.int32)
     if len(psfs) != n_images or any(len(row) != n_sources for row in psfs):
-        raise ValueError(f"psfs has rows of lengths {[len(row) for row in psfs]}; expected {n_images} rows of {n_sources}")
-    for n in range(n_images):
-        first[n, 0] = total
-        for k in range(n_sources):
-            if visible[n, k]:
-                tables.append(_psf_components(f"psfs[{n}][{k}]", psfs[n][k]))
-                total += len(tables[-1])
-            first[n, k + 1] = total
-    return np.vstack(tables or [[[0.0, 0.0, 0.0, 1.0, 0.0, 1.0]]]), first
+        raise ValueError(f"psfs has rows of lengths {[len(row) for row in psfs]}; expected {n_images} of {n_sources}")
+    tables, first, total = [np.empty((0, 6))], np.zeros((n_images, n_sources + 1), dtype=np.int32), 0
+    for n, k in np.ndindex(n_images, n_sources):
+        if k == 0:
+            first[n, 0] = total
+        if visible[n, k]:
+            tables.append(np.asarray(psfs[n][k].array, dtype=float))
+            if tables[-1].ndim != 2 or tables[-1].shape[1] != 6:
+                raise ValueError(f"psfs[{n}][{k}].array has shape {tables[-1].shape}; expected (components, 6)")
+            total += len(tables[-1])
+        first[n, k + 1] = total
+    return _checked_components(np.concatenate(tables)), first
+
+
+def _checked_components(table):
+    """The table of all PSF components, if they are Gaussians."""
+    xx, xy, yy = table[:, 3:].T
+    if not (np.isfinite(table).all() and (xx > 0).all() and (xx * yy > xy * xy).all()):
+        wrong = ~(np.isfinite(table).all(axis=1) & (xx > 0) & (xx * yy > xy * xy))
+        raise ValueError(
+            f"psfs has the component (amplitude, x, y, xx, xy, yy) = {table[wrong][0].tolist()}; "
+            "expected finite numbers and a positive definite covariance"
+        )
+    return table
 
 
 def _narrowest(components):
     """Smallest variance of any component along any direction."""
     xx, xy, yy = components[:, 3:].T
-    return np.min((xx + yy) / 2 - np.hypot((xx - yy) / 2, xy))
-
-
-def _psf_components(name, psf):
-    """Columns amplitude, mean x, y, covariance xx, xy, yy of a PSF."""
-    table = np.asarray(psf.array, dtype=float)
-    if table.ndim != 2 or table.shape[1] != 6 or not np.isfinite(table).all():
-        raise ValueError(f"{name}.array has shape {table.shape}; expected (components, 6) finite numbers")
-    xx, xy, yy = table[:, 3:].T
-    if not (np.all(xx > 0) and np.all(xx * yy > xy * xy)):
-        raise ValueError(f"{name} has a component whose covariance is not positive definite")
-    return table
+    return np.min((xx + yy) / 2 - np.hypot((xx - yy) / 2, xy), initial=np.inf)
