@@ -1,8 +1,8 @@
 """Prior files: JSON, readable and editable by hand, with the provenance of every number beside it.
 
 The document has the entries ``format`` ("celestepy prior"), ``version`` (1), ``name``, ``bands``,
-``reference``, ``star_fraction``, ``provenance`` (free text by subject) and, under ``star`` and ``galaxy``, one
-entry for each law. A law of the log flux names its family: ``{"law": "normal", "mean": .., "sd": ..}`` or
+``reference``, ``star_fraction``, ``provenance`` (free text by subject) and, under ``star`` and ``galaxy``,
+one entry for each law. A law of the log flux names its family: ``{"law": "normal", "mean": .., "sd": ..}`` or
 ``{"law": "logistic_beta", "a": .., "b": .., "location": .., "scale": ..}``. The parameters of each law are
 those of the class of the same subject in `celestepy.model.prior_laws` and `celestepy.model.color_mixture`.
 """

@@ -301,12 +301,12 @@ class Prior:
 
 def _check_size(kind, mixture, bands):
     if mixture.n_colors != len(bands) - 1:
-        raise ValueError(f"the {kind} colour mixture has {mixture.n_colors} colours, but the bands {bands.names} "
-                         f"make {len(bands) - 1}")
+        raise ValueError(f"the {kind} colour mixture has {mixture.n_colors} colours, but the bands "
+                         f"{bands.names} make {len(bands) - 1}")
     most_components, most_bands = LIMITS
     if len(mixture) > most_components or len(bands) > most_bands:
-        raise ValueError(f"a prior has at most {most_components} colour components and {most_bands} bands, got "
-                         f"{len(mixture)} and {len(bands)} for {kind}")
+        raise ValueError(f"a prior has at most {most_components} colour components and {most_bands} bands, "
+                         f"got {len(mixture)} and {len(bands)} for {kind}")
 
 
 def _in_bands(laws, to_colors, to_reference):

@@ -33,7 +33,7 @@ def _add_fluxes(laws, theta, log_flux, at, component, gradient, hessian):
     """Log density of the log flux and the colours; fills their part of the derivatives."""
     value, first, second = laws.log_flux.evaluate(log_flux)
     color_value, gradient[at.log_fluxes], hessian[at.log_fluxes, at.log_fluxes] = laws.colors.evaluate(
-        theta[at.log_fluxes], component)
+        theta[at.colors], log_flux, component)
     gradient[at.log_flux] += first
     hessian[at.log_flux, at.log_flux] += second
     return value + color_value
