@@ -140,7 +140,7 @@ class Catalog:
         ImportError
             If the format needs an extra that is not installed.
         """
-        write_table(self.table, path, overwrite)
+        write_table(_conform(self.table), path, overwrite)
 
     @property
     def meta(self):

@@ -1,0 +1,14 @@
+"""Pictures of images, models and catalogues, for quality assurance and for papers.
+
+Every function returns a `matplotlib.figure.Figure` that belongs to no window system: save it with
+``figure.savefig("name.png")``, or leave it as the last line of a notebook cell. Matplotlib comes with the
+extra ``plot``.
+"""
+
+from celestepy.plot.checks import pulls, star_probability
+from celestepy.plot.color import color_image
+from celestepy.plot.field import draw_field
+from celestepy.plot.residual import model_and_residual
+from celestepy.plot.source import posterior
+
+__all__ = ["color_image", "draw_field", "model_and_residual", "posterior", "pulls", "star_probability"]
