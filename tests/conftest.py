@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import celestepy
+
 
 @pytest.fixture(scope="session")
 def data_dir():
@@ -12,5 +14,14 @@ def data_dir():
     default = Path(__file__).parents[1] / ".." / "shared" / "data"
     folder = Path(os.environ.get("CELESTEPY_DATA", default))
     if not folder.is_dir():
-        pytest.skip(f"no real data in {folder}: set CELESTEPY_DATA to the folder that holds sdss_94_1_12/ and the others")
+        pytest.skip(f"no real data in {folder}: set CELESTEPY_DATA to the one with sdss_94_1_12/")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def same_package_everywhere():
+    """Programs that a test starts import the package under test, not the source tree they are started in."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONSAFEPATH", "1")
+        patch.setenv("PYTHONPATH", str(Path(celestepy.__file__).parents[1]))
+        yield
