@@ -92,13 +92,14 @@ def calibrated(image):
     Returns
     -------
     Image
-        `noise_scale` and `psf_error` set; `psf` scaled by 1 / aperture correction.
+        `noise_scale` and `psf_error` set; `psf` scaled by 1 / aperture correction, whose error is added to
+        `calibration_error`.
 
     Warns
     -----
     CalibrationWarning
         If fewer than five suitable stars are found: then the aperture correction is 1 and the PSF error the
-        residual of the PSF's mixture of Gaussians. Likewise the noise scale is 1 where too little sky is free.
+        residual of the PSF's mixture of Gaussians. The noise scale is 1 where too little sky is free.
     """
     noise_scale = _noise_scale_or_one(image)
     stars = isolated_stars(image)
@@ -125,7 +126,10 @@ def calibrated(image):
         len(stars),
     )
     return image.replace(
-        noise_scale=noise_scale, psf_error=psf_error, psf=ScaledPSF(image.psf, 1 / correction)
+        noise_scale=noise_scale,
+        psf_error=psf_error,
+        psf=ScaledPSF(image.psf, 1 / correction),
+        calibration_error=float(np.hypot(image.calibration_error, np.nan_to_num(error))),
     )
 
 

@@ -16,7 +16,7 @@ from celestepy.images.wcs import as_astrometry, sky_coordinates
 
 __all__ = ["Image", "Patch"]
 
-AB_ZERO_POINT = u.zero_point_flux(3631 * u.Jy)  # one maggy is the flux of AB magnitude 0
+AB_ZERO_POINT = u.zero_point_flux(1 * u.AB)  # one maggy is the flux of AB magnitude 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +84,8 @@ class Image:
         Factor >= 1 by which correlated noise widens fluxes, see `measure_noise_scale`.
     psf_error : float, optional
         Fractional rms error of the PSF model, see `measure_psf_error`; 0 means a perfect model.
+    calibration_error : float, optional
+        Fractional error of the flux calibration, common to all sources of the image; 0 means exact.
 
     Raises
     ------
@@ -110,6 +112,7 @@ class Image:
         name=None,
         noise_scale=1.0,
         psf_error=0.0,
+        calibration_error=0.0,
     ):
         set_ = object.__setattr__
         set_(self, "band", _checked_name("band", band))
@@ -128,6 +131,7 @@ class Image:
         set_(self, "pixels", values)
         set_(self, "noise_scale", _checked_number("noise_scale", noise_scale, 1.0))
         set_(self, "psf_error", _checked_number("psf_error", psf_error, 0.0))
+        set_(self, "calibration_error", _checked_number("calibration_error", calibration_error, 0.0))
         self._check_variance()
         for array in (self.pixels, self.mask):
             array.setflags(write=False)
@@ -197,6 +201,7 @@ class Image:
             "name",
             "noise_scale",
             "psf_error",
+            "calibration_error",
         )
         unknown = set(changes) - set(names)
         if unknown:

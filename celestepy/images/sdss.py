@@ -27,6 +27,8 @@ __all__ = ["read_sdss_field", "read_sdss_frame"]
 
 BANDS = "ugriz"
 MASK_PLANES = ("INTERP", "SATUR", "CR", "GHOST")
+# Relative photometric calibration of SDSS imaging, Padmanabhan et al. (2008, ApJ 674, 1217).
+CALIBRATION_ERROR = {"u": 0.02, "g": 0.01, "r": 0.01, "i": 0.01, "z": 0.01}
 FRAME_NAME = re.compile(r"frame-([ugriz])-(\d{6})-(\d)-(\d{4})\.fits")
 SOURCE = "fetch it from https://data.sdss.org/sas/dr17/eboss"
 
@@ -161,13 +163,14 @@ def _build(frame, masks, psf, gain, dark_variance):
         mask=np.logical_or.reduce(list(planes.values())) if planes else None,
         saturated=planes.get("SATUR"),
         name=Path(path).name.split(".")[0],
+        calibration_error=CALIBRATION_ERROR[band],
     )
 
 
 def _psf(hdus, path, index, shape):
     """The PSF of band number `index` in a psField file."""
     if len(hdus) < len(BANDS) + 1:
-        raise ImageError(f"{path}: {len(hdus)} HDUs, expected at least {len(BANDS) + 1}; fetch the file again")
+        raise ImageError(f"{path}: {len(hdus)} HDUs, expected at least {len(BANDS) + 1}; fetch it again")
     if len(shape) != 2:  # the frame is broken, which is said where it is read
         shape = (1489, 2048)
     return SDSSPSF.from_hdu(hdus[index + 1], shape, f"{path} band {BANDS[index]}")

@@ -5,7 +5,8 @@ from itertools import product
 
 import numpy as np
 
-from celestepy.inference.laplace import SourcePosterior, fit_hypothesis
+from celestepy.inference.laplace import fit_hypothesis
+from celestepy.inference.sources import SourcePosterior
 from celestepy.model.parameters import GALAXY, STAR
 
 __all__ = ["TypePosterior", "weigh_types"]

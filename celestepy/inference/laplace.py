@@ -11,29 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
+from celestepy.inference.ellipticity import refine_ellipticity
 from celestepy.inference.fluxes import flux_posterior, log_flux_mixture
 from celestepy.inference.newton import Minimum, TrustRegion
-from celestepy.model.parameters import layout
+from celestepy.inference.sources import SourcePosterior
+from celestepy.model.parameters import GALAXY, layout
 
-__all__ = ["Hypothesis", "SourcePosterior", "fit_hypothesis"]
-
-
-@dataclass(frozen=True)
-class SourcePosterior:
-    """Mixture of Gaussians in the free vector of one source of one type.
-
-    Attributes
-    ----------
-    kind : str
-        Type.
-    weights, means, covariances : `~numpy.ndarray`
-        Shapes (J,), (J, n) and (J, n, n).
-    """
-
-    kind: str
-    weights: np.ndarray
-    means: np.ndarray
-    covariances: np.ndarray
+__all__ = ["Hypothesis", "fit_hypothesis"]
 
 
 @dataclass(frozen=True)
@@ -107,8 +91,11 @@ def fit_hypothesis(posterior, kinds, vectors, settings=None, sky=None, refine=Tr
             source, correction = _Reduction(posterior, kind, block, minimum, covariance).refine()
         if source is None:
             source = SourcePosterior(kind, np.ones(1), minimum.x[block][None], covariance[block, block][None])
-        sources.append(source)
         log_evidence += correction
+        if refine and kind == GALAXY:
+            source, correction = refine_ellipticity(source, minimum.x[block], posterior.prior.galaxy.axis_ratio)
+            log_evidence += correction
+        sources.append(source)
     return Hypothesis(kinds, minimum, float(log_evidence), tuple(sources), at_mode, minimum.x[sky_block])
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from celestepy.catalog.catalog import Catalog
 from celestepy.catalog.columns import Flag, Status
 from celestepy.catalog.posterior import Posterior
-from celestepy.model.parameters import GALAXY, KINDS, STAR
+from celestepy.model.parameters import GALAXY, KINDS, STAR, layout
 from celestepy.model.transforms import to_scene
 
 __all__ = ["Result", "assemble"]
@@ -111,11 +111,14 @@ def _fitted_row(k, i, fit, label, placement, prior, doubtful):
     types = fit.types
     evidence = {kind: types.type_evidence(i, kind) - prior.log_type_probability(kind) for kind in KINDS}
     components = []
+    calibration = _calibration_covariance(fit.data.images, placement, prior.bands)
     for kind in KINDS:
         source = types.source(i, kind)
         if source is not None and np.isfinite(evidence[kind]):
             log_weight = evidence[kind] + prior.log_type_probability(kind)
-            components += [(log_weight + np.log(weight), kind, mean, covariance) for weight, mean, covariance
+            size = source.means.shape[1]
+            components += [(log_weight + np.log(weight), kind, mean, covariance + calibration[:size, :size])
+                           for weight, mean, covariance
                            in zip(source.weights, source.means, source.covariances, strict=True)]
     if not components:
         return _blank(k, Status.FAILED, "neither type could be fitted: the Hessian is not positive definite at the "
@@ -134,6 +137,22 @@ def _fitted_row(k, i, fit, label, placement, prior, doubtful):
                 n_iterations=sum(hypothesis.minimum.n_iterations for hypothesis in types.hypotheses),
                 n_pixels=fit.data.n_pixels, masked_fraction=fit.data.masked_fraction, blendedness=blendedness,
                 group_id=label if len(fit.members) > 1 else -1)
+
+
+def _calibration_covariance(images, placement, bands):
+    """What the errors of the flux calibration add to the covariance of the free vector of a galaxy.
+
+    Exposures of a band are calibrated independently, and bands are too.
+    """
+    at = layout(GALAXY, len(bands))
+    error = np.array([placement.images[n].calibration_error for n in images])
+    band = placement.band_index[list(images)]
+    variance = [np.mean(error[band == b] ** 2) / np.sum(band == b) if np.any(band == b) else 0.0
+                for b in range(len(bands))]
+    inverse = np.linalg.inv(bands.log_flux_matrix)
+    covariance = np.zeros((at.size, at.size))
+    covariance[at.log_fluxes, at.log_fluxes] = inverse * variance @ inverse.T
+    return covariance
 
 
 def _shares(fit, i, placement, bands):
