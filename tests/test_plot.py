@@ -17,6 +17,7 @@ from celestepy.plot import (
     color_image,
     draw_field,
     model_and_residual,
+    population,
     posterior,
     pulls,
     star_probability,
@@ -111,12 +112,14 @@ def test_color_image_brings_the_bands_together(field):
     )  # pixels; offsets are up to 2
 
 
-def test_ellipses_lie_along_the_light(field):
+def test_ellipses_lie_along_the_light(field, tmp_path):
     catalog, _, images = field
     longest = int(np.argmin(np.where(catalog["star_probability"] < 0.5, catalog["axis_ratio"], 1)))
     source = catalog[[longest]]
     figure = color_image(images, source)
-    drawn = float(figure.axes[0].collections[0].get_angles()[0])
+    drawn_bytes(figure, tmp_path)
+    turn = figure.axes[0].collections[0].get_transforms()[0]  # of a circle, into the ellipse on the canvas
+    drawn = np.degrees(np.arctan2(turn[1, 0], turn[0, 0]))
     light = render(source, images[1]) - 0.5
     rows, columns = np.indices(SHAPE)
     x, y = ((light * c).sum() / light.sum() for c in (columns, rows))
@@ -220,11 +223,48 @@ def test_posterior(field, tmp_path):
         posterior(failed, 0)
 
 
+def test_population_counts_every_source(field, tmp_path):
+    """The histograms are of probabilities: together they hold each source once, outliers aside."""
+    catalog, _, _ = field
+    figure = population(catalog)
+    counts, colors, two_colors = figure.axes
+    bars = [path.get_path().vertices[:, 1] for path in counts.patches]
+    assert sum(heights.max() for heights in bars) > 5
+    labels = [text.get_text() for text in counts.get_legend().get_texts()]
+    assert sum(int(label.split()[0]) for label in labels) == pytest.approx(len(catalog), abs=1)
+    assert (colors.get_xlabel(), colors.get_ylabel()) == ("r [mag]", "g \N{MINUS SIGN} r [mag]")
+    assert two_colors.get_ylabel() == "r \N{MINUS SIGN} i [mag]"
+    assert drawn_bytes(figure, tmp_path) > 5000
+
+
+def test_population_of_nothing(field, tmp_path):
+    catalog, _, _ = field
+    assert drawn_bytes(population(catalog[:0]), tmp_path) > 1000
+
+
+def test_residual_of_a_large_image_is_that_of_its_middle(field, tmp_path, monkeypatch):
+    catalog, _, images = field
+    seen = []
+
+    def draw(*arguments, box):
+        seen.append(box)
+        return model_and_residual(*arguments, box=box)
+
+    monkeypatch.setitem(draw_field.__globals__, "_LARGEST", 50)
+    monkeypatch.setitem(draw_field.__globals__, "model_and_residual", draw)
+    draw_field(images, catalog, tmp_path)
+    assert seen == [(40, 90, 20, 70)]
+
+
 def test_draw_field(field, tmp_path):
     catalog, truth, images = field
-    assert [path.name for path in draw_field(images, catalog, tmp_path)] == ["color.png", "residual.png"]
+    assert [path.name for path in draw_field(images, catalog, tmp_path)] == [
+        "color.png",
+        "residual.png",
+        "population.png",
+    ]
     paths = draw_field([*images, images[0]], catalog, tmp_path, truth)
-    assert {path.stem for path in paths} == {"color", "residual", "star_probability", "pulls"}
+    assert {path.stem for path in paths} == {"color", "residual", "population", "star_probability", "pulls"}
     assert all(path.stat().st_size > 5000 for path in paths)
 
 

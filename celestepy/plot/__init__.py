@@ -8,7 +8,16 @@ extra ``plot``.
 from celestepy.plot.checks import pulls, star_probability
 from celestepy.plot.color import color_image
 from celestepy.plot.field import draw_field
+from celestepy.plot.population import population
 from celestepy.plot.residual import model_and_residual
 from celestepy.plot.source import posterior
 
-__all__ = ["color_image", "draw_field", "model_and_residual", "posterior", "pulls", "star_probability"]
+__all__ = [
+    "color_image",
+    "draw_field",
+    "model_and_residual",
+    "population",
+    "posterior",
+    "pulls",
+    "star_probability",
+]
