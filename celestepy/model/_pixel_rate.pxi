@@ -97,31 +97,16 @@ cdef class PixelKernel(Tiles):
         self, int n, const unsigned char[::1] is_galaxy, const double[:, ::1] scene, double[:, :, ::1] out
     ):
         """Profiles of unit flux of all sources in image ``n`` into ``out`` (K, h, w), which must be zero."""
-        cdef Photo* photo = &self.photos[n]
-        cdef int strip, tile, first, rows, row, i, lane, last
-        cdef vd value
-        cdef Source* s
         with nogil:
             self._place(n, &is_galaxy[0], &scene[0, 0], False)
-            for strip in range(photo.n_strips):
-                last = min(VD_WIDTH, photo.width - strip * VD_WIDTH)
-                for tile in range(photo.n_tiles):
-                    first = tile * TILE_ROWS
-                    rows = min(TILE_ROWS, photo.height - first)
-                    self._draw(strip * VD_WIDTH, first, rows, False)
-                    for i in range(self.n_active):
-                        s = &self.sources[i]
-                        for row in range(rows):
-                            value = self.planes[row * self.stride + s.plane]
-                            for lane in range(last):
-                                out[s.index, first + row, strip * VD_WIDTH + lane] = (<double*>&value)[lane]
+            self._render(n, out)
 
     cdef void _place(
         self, int n, const unsigned char* is_galaxy, const double* scene, bint with_derivatives
     ) noexcept nogil:
         """Sources visible in image n and, after them, the sky level, whose plane is one everywhere."""
         cdef int k
-        self.n_active = self.n_gaussians = self.n_numbers = self.n_planes = 0
+        self._clear()
         for k in range(self.n_sources):
             if self.visible[n, k]:
                 self._add_source(n, k, is_galaxy[k], scene + k * (self.n_bands + 6), with_derivatives)

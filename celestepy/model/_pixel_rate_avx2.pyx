@@ -4,3 +4,4 @@
 
 include "_tiles.pxi"
 include "_pixel_rate.pxi"
+include "_mean_field.pxi"

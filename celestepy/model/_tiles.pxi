@@ -166,6 +166,10 @@ cdef class Tiles:
         self.curvature = self.slope + TILE_ROWS
         self.levels = self.curvature + TILE_ROWS
 
+    cdef void _clear(self) noexcept nogil:
+        """No sources in the image."""
+        self.n_active = self.n_gaussians = self.n_numbers = self.n_planes = 0
+
     cdef void _add_source(
         self, int n, int k, bint is_galaxy, const double* scene, bint with_derivatives
     ) noexcept nogil:
@@ -211,6 +215,25 @@ cdef class Tiles:
                     p[3] + v * s.wxx, p[4] + v * s.wxy, p[5] + v * s.wyy,
                 )
         s.gaussians_end = self.n_gaussians
+
+    cdef void _render(self, int n, double[:, :, ::1] out) noexcept nogil:
+        """Values of the sources placed in image n into out (K, h, w)."""
+        cdef Photo* photo = &self.photos[n]
+        cdef int strip, tile, first, rows, row, i, lane, last
+        cdef vd value
+        cdef Source* s
+        for strip in range(photo.n_strips):
+            last = min(VD_WIDTH, photo.width - strip * VD_WIDTH)
+            for tile in range(photo.n_tiles):
+                first = tile * TILE_ROWS
+                rows = min(TILE_ROWS, photo.height - first)
+                self._draw(strip * VD_WIDTH, first, rows, False)
+                for i in range(self.n_active):
+                    s = &self.sources[i]
+                    for row in range(rows):
+                        value = self.planes[row * self.stride + s.plane]
+                        for lane in range(last):
+                            out[s.index, first + row, strip * VD_WIDTH + lane] = (<double*>&value)[lane]
 
     cdef void _draw(self, int column, int first_row, int rows, bint with_derivatives) noexcept nogil:
         """Profiles of the sources in a tile and, if asked, their derivatives, into the planes."""

@@ -6,15 +6,14 @@ overrides the choice.
 """
 
 import importlib
-import math
 import os
 
 import numpy as np
 
 from celestepy.model import _pixel_rate_generic
-from celestepy.model.profiles import DE_VAUCOULEURS, EXPONENTIAL
+from celestepy.model.kernel_inputs import checked_neighbours, checked_scene, finite, kernel_inputs
 
-__all__ = ["SceneLikelihood", "available_kernels", "kernel_name"]
+__all__ = ["MeanFieldPixels", "SceneLikelihood", "available_kernels", "kernel_name"]
 
 # width of the vectors in doubles, the fastest variant first
 _WIDTHS = {"avx512": 8, "avx2": 4}
@@ -61,18 +60,21 @@ def _chosen_kernel():
 #: Name of the kernel variant in use.
 kernel_name = _chosen_kernel()
 
-_PROFILE_TABLE = np.array(
-    [
-        (amplitude, variance, is_dev)
-        for is_dev, mixture in enumerate((EXPONENTIAL, DE_VAUCOULEURS))
-        for amplitude, variance in zip(mixture.amplitudes, mixture.variances, strict=True)
-    ],
-    dtype=float,
-)
 
 
-# below this variance, pixels^2, the kernel may have to treat a component row by row
-_NARROW = 0.09
+def _kernel_module(name):
+    """The compiled module of a variant, by default of the one in use."""
+    if name is None:
+        return _KERNELS[kernel_name]
+    if name not in _KERNELS:
+        raise ValueError(f"kernel is {name!r}; those that work here are {', '.join(available_kernels())}")
+    return _KERNELS[name]
+
+
+def _checked_order(order):
+    if order not in (0, 1, 2):
+        raise ValueError(f"order is {order!r}; expected 0, 1 or 2")
+    return order
 
 
 class SceneLikelihood:
@@ -91,7 +93,7 @@ class SceneLikelihood:
     patches : sequence of `~celestepy.images.Patch`
         N patches: ``data``, ``weight`` and ``background`` of shape (h, w) in nanomaggies per pixel (weights in counts
         per nanomaggy for Poisson noise, in inverse squared nanomaggies otherwise; 0 = pixel not used), the image
-        position ``x0, y0`` of the first pixel, and ``poisson``. They are copied.
+        position ``x0, y0`` of the first pixel, and ``poisson``. What is not finite at weight zero is ignored.
     bands : array_like of int, shape (N,)
         Index of each patch's band, 0 to ``n_bands`` - 1.
     psfs : sequence of N sequences of K `~celestepy.images.PSFMixture`
@@ -121,42 +123,12 @@ class SceneLikelihood:
     An object keeps scratch memory: use it in one thread at a time. `evaluate` releases the GIL.
     """
 
-    def __init__(
-        self, patches, bands, psfs, positions, jacobians, visible=None, *, n_bands=None, kernel=None
-    ):
-        patches = list(patches)
-        if not patches:
-            raise ValueError("patches is empty; give at least one patch of pixels")
-        self.n_images = len(patches)
-        bands = _integers("bands", bands, (self.n_images,))
-        self.n_bands = int(bands.max()) + 1 if n_bands is None else int(n_bands)
-        if bands.min() < 0 or bands.max() >= self.n_bands:
-            raise ValueError(f"bands has values {bands.min()} to {bands.max()}; expected 0 to {self.n_bands - 1}")
-        positions = np.array(positions, dtype=float, order="C")
-        if positions.ndim != 3 or positions.shape[::2] != (self.n_images, 2) or not positions.shape[1]:
-            raise ValueError(f"positions has shape {positions.shape}; expected ({self.n_images}, sources, 2)")
-        self.n_sources = positions.shape[1]
+    def __init__(self, patches, bands, psfs, positions, jacobians, visible=None, *, n_bands=None, kernel=None):
+        inputs = kernel_inputs(patches, bands, psfs, positions, jacobians, visible, n_bands)
+        self.n_images, self.n_sources, self.n_bands = len(inputs.images), inputs.n_sources, inputs.n_bands
         self.size = self.n_sources * (self.n_bands + 6) + self.n_images
-        by_source = (self.n_images, self.n_sources)
-        jacobians = _finite("jacobians", jacobians, (*by_source, 2, 2))
-        visible = np.ones(by_source, bool) if visible is None else np.array(visible, dtype=bool, order="C")
-        if visible.shape != by_source:
-            raise ValueError(f"visible has shape {visible.shape}; expected {by_source}")
-        components, first = _psf_table(psfs, visible)
-        origins = np.array([(patch.x0, patch.y0) for patch in patches], dtype=float)
-        self._bands = bands
-        self._backgrounds = [np.asarray(patch.background, dtype=float) for patch in patches]
-        self._kernel = _KERNELS[_known_kernel(kernel)].PixelKernel(
-            [(*_pixels(n, patch), bands[n], bool(patch.poisson)) for n, patch in enumerate(patches)],
-            self.n_bands,
-            components,
-            first,
-            _finite("positions", positions, (*by_source, 2)) - origins[:, None],
-            jacobians.reshape(*by_source, 4),
-            visible.view(np.uint8),
-            _PROFILE_TABLE,
-            _narrowest(components) < _NARROW,
-        )
+        self._inputs = inputs
+        self._kernel = inputs.kernel(_kernel_module(kernel).PixelKernel)
 
     def evaluate(self, is_galaxy, scene, sky, order=2):
         """Log likelihood and its derivatives by the scene and the sky levels.
@@ -183,10 +155,9 @@ class SceneLikelihood:
         ValueError
             If an argument has the wrong shape, is not finite, or a galaxy's shape is not that of an ellipse.
         """
-        if order not in (0, 1, 2):
-            raise ValueError(f"order is {order!r}; expected 0, 1 or 2")
+        order = _checked_order(order)
         is_galaxy, scene = self._checked_scene(is_galaxy, scene)
-        sky = _finite("sky", sky, (self.n_images,))
+        sky = finite("sky", sky, (self.n_images,))
         gradient = np.zeros(self.size) if order > 0 else None
         hessian = np.zeros((self.size, self.size)) if order > 1 else None
         value = self._kernel.evaluate(is_galaxy, scene, sky, order, gradient, hessian)
@@ -205,12 +176,12 @@ class SceneLikelihood:
         list of `~numpy.ndarray`, shapes (h, w)
             Background, sky level and sources of each patch, nanomaggies per pixel.
         """
-        sky = _finite("sky", sky, (self.n_images,))
+        sky = finite("sky", sky, (self.n_images,))
+        profiles = self.profiles(is_galaxy, scene)
+        fluxes = np.asarray(scene, dtype=float)[:, self._inputs.bands]
         return [
-            background + level + np.tensordot(fluxes, profiles, axes=1)
-            for background, level, fluxes, profiles in zip(
-                self._backgrounds, sky, self._fluxes(scene), self.profiles(is_galaxy, scene), strict=True
-            )
+            image.background + sky[n] + np.tensordot(fluxes[:, n], profiles[n], axes=1)
+            for n, image in enumerate(self._inputs.images)
         ]
 
     def profiles(self, is_galaxy, scene):
@@ -227,110 +198,134 @@ class SceneLikelihood:
             One per patch; zero for sources that are not visible there.
         """
         is_galaxy, scene = self._checked_scene(is_galaxy, scene)
-        images = [np.zeros((self.n_sources, *background.shape)) for background in self._backgrounds]
+        images = [np.zeros((self.n_sources, *image.data.shape)) for image in self._inputs.images]
         for n, image in enumerate(images):
             self._kernel.render(n, is_galaxy, scene, image)
         return images
 
-    def _fluxes(self, scene):
-        """Fluxes of the K sources in the band of each patch, (N, K)."""
-        return np.asarray(scene, dtype=float)[:, self._bands].T
-
     def _checked_scene(self, is_galaxy, scene):
-        """The two arguments as the kernel takes them."""
-        is_galaxy = np.ascontiguousarray(is_galaxy, dtype=bool)
-        if is_galaxy.shape != (self.n_sources,):
-            raise ValueError(f"is_galaxy has shape {is_galaxy.shape}; expected ({self.n_sources},)")
-        scene = _finite("scene", scene, (self.n_sources, self.n_bands + 6))
-        for k in np.flatnonzero(is_galaxy):
-            suu, suv, svv = scene[k, -3:].tolist()
-            if not (suu >= 0 and svv >= 0 and suv * suv <= suu * svv * (1 + 1e-9)):
-                raise ValueError(
-                    f"scene[{k}] has the shape Suu, Suv, Svv = {suu}, {suv}, {svv}; "
-                    "expected Suu >= 0, Svv >= 0 and Suv^2 <= Suu Svv"
-                )
-        return is_galaxy.view(np.uint8), scene
+        return checked_scene(is_galaxy, scene, (self.n_sources, self.n_bands + 6))
 
 
-def _known_kernel(name):
-    """The name of a kernel, by default that of the one in use."""
-    if name is None:
-        return kernel_name
-    if name not in _KERNELS:
-        raise ValueError(f"kernel is {name!r}; those that work here are {', '.join(available_kernels())}")
-    return name
+class MeanFieldPixels:
+    """Expected log likelihood of patches when the types and fluxes of all sources are uncertain, by the delta method.
 
+    This is the pixel term of the evidence lower bound of [1]_ as a function of one active source, all others fixed. Its
+    star profile s and its galaxy profile g have the uncertain factor l; with ``A_i = a_i E[l | i]``, ``B_i = a_i E[l^2 | i]``
+    and ``a_i`` the probability of the type, the mean and the variance of a pixel are
 
-def _integers(name, values, shape):
-    """C-contiguous int32 array of the given shape."""
-    values = np.asarray(values)
-    if values.shape != shape or not np.issubdtype(values.dtype, np.integer):
-        raise ValueError(f"{name} has shape {values.shape} and type {values.dtype}; expected integers, {shape}")
-    return np.ascontiguousarray(values, dtype=np.int32)
+        E = background + sky + neighbours' mean + A1 s + A2 g
+        V = neighbours' variance + B1 s^2 + B2 g^2 - (A1 s + A2 g)^2
 
+    and the term is ``sum w (n ln(E / n) - E + n - n V / (2 E^2))`` for counts (eqs. 34, 35, 37; the same constants as in
+    `SceneLikelihood`) and ``-1/2 sum w ((n - E)^2 + V)`` for Gaussian noise, for which it is exact.
 
-def _finite(name, values, shape):
-    """C-contiguous float64 array of the given shape without NaN or infinity."""
-    values = np.ascontiguousarray(values, dtype=np.float64)
-    if values.shape != shape:
-        raise ValueError(f"{name} has shape {values.shape}; expected {shape}")
-    # the sum of finite numbers of any sensible size is finite, and one sum is faster than a test of each
-    if not math.isfinite(values.sum()) and not np.isfinite(values).all():
-        raise ValueError(f"{name} has entries that are not finite: {values[~np.isfinite(values)][:3].tolist()}")
-    return values
+    Parameters
+    ----------
+    patches, bands, psfs, positions, jacobians
+        As in `SceneLikelihood`, with K = 1.
+    n_bands, kernel : optional
+        As in `SceneLikelihood`.
 
+    Attributes
+    ----------
+    n_images : int
+        Number of patches N.
 
-def _pixels(n, patch):
-    """Data, weight and background of a patch, finite wherever the weight is not zero."""
-    shape = np.shape(patch.data)
-    if len(shape) != 2 or 0 in shape:
-        raise ValueError(f"patches[{n}].data has shape {shape}; expected (h, w), not empty")
-    weight = _finite(f"patches[{n}].weight", patch.weight, shape)
-    if weight.min() < 0:
-        raise ValueError(f"patches[{n}].weight has the negative value {weight.min()}; expected >= 0")
-    used = []
-    for name in ("data", "background"):
-        values = np.ascontiguousarray(getattr(patch, name), dtype=np.float64)
-        if values.shape == shape and not math.isfinite(values.sum()):
-            values = np.where(weight > 0, values, 0.0)
-        used.append(_finite(f"patches[{n}].{name}", values, shape))
-    return used[0], weight, used[1]
+    Notes
+    -----
+    The ten parameters of a patch, in this order: ``A1, A2, B1, B2`` (nanomaggies and their squares), ``u, v`` (arcsec),
+    ``dev_fraction``, ``Suu, Suv, Svv`` (arcsec^2). An object is to be used in one thread at a time.
 
-
-def _psf_table(psfs, visible):
-    """Components of all PSFs below one another (n, 6), and where those of each source begin (N, K + 1).
-
-    Columns: amplitude, mean x, y, covariance xx, xy, yy.
+    References
+    ----------
+    .. [1] Regier et al. 2019, "Approximate inference for constructing astronomical catalogs from images", Annals of
+       Applied Statistics 13, 1884.
     """
-    n_images, n_sources = visible.shape
-    if len(psfs) != n_images or any(len(row) != n_sources for row in psfs):
-        raise ValueError(f"psfs has rows of lengths {[len(row) for row in psfs]}; expected {n_images} of {n_sources}")
-    tables, first, total = [np.empty((0, 6))], np.zeros((n_images, n_sources + 1), dtype=np.int32), 0
-    for n, k in np.ndindex(n_images, n_sources):
-        if k == 0:
-            first[n, 0] = total
-        if visible[n, k]:
-            tables.append(np.asarray(psfs[n][k].array, dtype=float))
-            if tables[-1].ndim != 2 or tables[-1].shape[1] != 6:
-                raise ValueError(f"psfs[{n}][{k}].array has shape {tables[-1].shape}; expected (components, 6)")
-            total += len(tables[-1])
-        first[n, k + 1] = total
-    return _checked_components(np.concatenate(tables)), first
 
+    def __init__(self, patches, bands, psfs, positions, jacobians, *, n_bands=None, kernel=None):
+        if np.ndim(positions) != 3 or np.shape(positions)[1] != 1:
+            raise ValueError(f"positions has shape {np.shape(positions)}; expected (N, 1, 2), one active source")
+        # to the kernel the two types are two sources at the same place
+        positions, jacobians = np.repeat(positions, 2, axis=1), np.repeat(jacobians, 2, axis=1)
+        psfs = [[*row, *row] for row in psfs]
+        self._inputs = kernel_inputs(patches, bands, psfs, positions, jacobians, None, n_bands)
+        self.n_images = len(self._inputs.images)
+        self._kernel = self._inputs.kernel(_kernel_module(kernel).MeanFieldKernel)
 
-def _checked_components(table):
-    """The table of all PSF components, if they are Gaussians."""
-    xx, xy, yy = table[:, 3:].T
-    if not (np.isfinite(table).all() and (xx > 0).all() and (xx * yy > xy * xy).all()):
-        wrong = ~(np.isfinite(table).all(axis=1) & (xx > 0) & (xx * yy > xy * xy))
-        raise ValueError(
-            f"psfs has the component (amplitude, x, y, xx, xy, yy) = {table[wrong][0].tolist()}; "
-            "expected finite numbers and a positive definite covariance"
-        )
-    return table
+    def set_neighbours(self, means, variances):
+        """Set what all other sources add to the pixels; at first nothing.
 
+        Parameters
+        ----------
+        means, variances : sequences of N array_like, shapes (h, w)
+            Mean (nanomaggies per pixel) and variance of the neighbours' light in each patch.
 
-def _narrowest(components):
-    """Smallest variance of any component along any direction."""
-    xx, xy, yy = components[:, 3:].T
-    return np.min((xx + yy) / 2 - np.hypot((xx - yy) / 2, xy), initial=np.inf)
+        Raises
+        ------
+        ValueError
+            If a map has the wrong shape or is not finite in a pixel that is used.
+        """
+        means = checked_neighbours("means", means, self._inputs.images)
+        variances = checked_neighbours("variances", variances, self._inputs.images)
+        for n, (mean, variance) in enumerate(zip(means, variances, strict=True)):
+            self._kernel.set_neighbours(n, mean, variance)
+
+    def evaluate(self, amplitudes, geometry, sky, order=2):
+        """The term of each patch and its derivatives.
+
+        Parameters
+        ----------
+        amplitudes : array_like, shape (N, 4)
+            A1, A2, B1, B2 in the band of each patch; index 1 is the star, 2 the galaxy.
+        geometry : array_like, shape (6,)
+            u, v, dev_fraction, Suu, Suv, Svv.
+        sky : array_like, shape (N,)
+            Level added to the background of each patch, nanomaggies per pixel.
+        order : {2, 1, 0}
+            Highest derivative wanted.
+
+        Returns
+        -------
+        values : `~numpy.ndarray`, shape (N,)
+        gradients : `~numpy.ndarray`, shape (N, 10), or None if ``order`` is 0
+        hessians : `~numpy.ndarray`, shape (N, 10, 10), or None if ``order`` < 2
+
+        Raises
+        ------
+        ValueError
+            If an argument has the wrong shape, is not finite, or the shape is not that of an ellipse.
+        """
+        order = _checked_order(order)
+        amplitudes = finite("amplitudes", amplitudes, (self.n_images, 4))
+        sky = finite("sky", sky, (self.n_images,))
+        values = np.zeros(self.n_images)
+        gradients = np.zeros((self.n_images, 10)) if order > 0 else None
+        hessians = np.zeros((self.n_images, 10, 10)) if order > 1 else None
+        self._kernel.evaluate(amplitudes, self._scene(geometry), sky, order, values, gradients, hessians)
+        return values, gradients, hessians
+
+    def profiles(self, geometry):
+        """Profiles of the source as a star and as a galaxy, of unit flux, convolved with the PSF.
+
+        Parameters
+        ----------
+        geometry : array_like, shape (6,)
+            As in `evaluate`.
+
+        Returns
+        -------
+        list of N `~numpy.ndarray`, shapes (2, h, w)
+            From these follow the maps that the source contributes as a neighbour of others.
+        """
+        scene = self._scene(geometry)
+        images = [np.zeros((2, *image.data.shape)) for image in self._inputs.images]
+        for n, image in enumerate(images):
+            self._kernel.render(n, scene, image)
+        return images
+
+    def _scene(self, geometry):
+        """Rows of a star and a galaxy of unit flux in all bands."""
+        scene = np.ones((2, self._inputs.n_bands + 6))
+        scene[:, -6:] = finite("geometry", geometry, (6,))
+        return checked_scene([False, True], scene, scene.shape)[1]
