@@ -16,6 +16,8 @@ __all__ = ["refine_ellipticity", "scale_mixture"]
 
 _WIDTHS = (0.1, 0.2, 0.4, 0.8, 1.6)
 _NEGLIGIBLE = 1e-3
+# The likelihood is taken to peak no farther from the mode than this: its second derivatives there know no better.
+_REACH = 0.75
 
 
 @lru_cache(maxsize=16)
@@ -88,24 +90,28 @@ def _reweighted(source, where, centre, expansion, weight, width):
     The quotient is exp(c + b.t + t'A t / 2) in t = eta - centre, so that each component N(m, C) becomes another one.
     """
     value, gradient, hessian = expansion
-    c = np.log(weight) - np.log(2 * np.pi * width**2) - 0.5 * centre @ centre / width**2 - value
-    b = -centre / width**2 - gradient
-    a = -np.eye(2) / width**2 - hessian
     covariance = source.covariances[:, where, where]
     offset = source.means[:, where] - centre
     precision = np.linalg.inv(covariance)
-    new_precision = precision - a
-    values = np.linalg.eigvalsh(new_precision)
-    proper = values[:, 0] > 0
-    new_precision[~proper] = precision[~proper]
-    new_covariance = np.linalg.inv(new_precision)
     shift = np.einsum("jab,jb->ja", precision, offset)
-    new_offset = np.einsum("jab,jb->ja", new_covariance, shift + b)
-    exponent = (c + 0.5 * np.einsum("ja,ja->j", shift + b, new_offset) - 0.5 * np.einsum("ja,ja->j", shift, offset)
+    likelihood = _trusted(precision + hessian, shift - gradient)
+    c = np.log(weight) - np.log(2 * np.pi * width**2) - 0.5 * centre @ centre / width**2 - value
+    new_covariance = np.linalg.inv(likelihood + np.eye(2) / width**2)
+    new_shift = shift - gradient - centre / width**2
+    new_offset = np.einsum("jab,jb->ja", new_covariance, new_shift)
+    exponent = (c + 0.5 * np.einsum("ja,ja->j", new_shift, new_offset) - 0.5 * np.einsum("ja,ja->j", shift, offset)
                 + 0.5 * np.linalg.slogdet(new_covariance)[1] - 0.5 * np.linalg.slogdet(covariance)[1])
-    log_weights = np.where(proper, np.log(source.weights) + exponent, -np.inf)
+    log_weights = np.log(source.weights) + exponent
     # Everything else follows the ellipticity by its regression on it.
     regression = source.covariances[:, :, where] @ precision
     means = source.means + np.einsum("jna,ja->jn", regression, new_offset - offset)
     covariances = source.covariances + regression @ (new_covariance - covariance) @ regression.transpose(0, 2, 1)
     return log_weights, means, covariances
+
+
+def _trusted(precision, score):
+    """Precision of the likelihood, (J, 2, 2), raised where it would put the peak out of reach."""
+    values, vectors = np.linalg.eigh(precision)
+    along = np.abs(np.einsum("jab,ja->jb", vectors, score))
+    values = np.maximum(values, along / _REACH)
+    return np.einsum("jab,jb,jcb->jac", vectors, values, vectors)
