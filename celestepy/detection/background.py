@@ -8,7 +8,9 @@ import sep
 
 __all__ = ["lower_width", "smooth_level"]
 
+STRIDE = 3  # neighbouring values are nearly the same: every third is enough
 BOX = 128  # pixels: large against the sources, small against the gradients and haloes that surveys leave
+NOISE_SAMPLE = 200  # independent PSFs that a measured width needs: known to 5%
 FEWEST_PIXELS = 400  # below this the level is known no better than from the survey
 
 
@@ -37,7 +39,23 @@ def smooth_level(values, unused, box=BOX):
     return sep.Background(native, mask=unused, bw=min(box, nx), bh=min(box, ny)).back(dtype=np.float32)
 
 
-def lower_width(values):
-    """Standard deviation of a sample of zero median from its negative half: faint sources do not reach it."""
-    below = values[values < 0]
-    return 1.4826 * float(np.median(-below)) if below.size else 0.0
+def lower_width(signal_to_noise, sigma):
+    """Width of the noise in an S/N map, from the negative half of its values: faint sources stay out of it.
+
+    Parameters
+    ----------
+    signal_to_noise : (n,) float
+        Values of zero level, all or most of them away from sources.
+    sigma : float
+        Gaussian width of the PSF, pixels.
+
+    Returns
+    -------
+    float
+        At least 1, and 1 where there are too few independent values to tell.
+    """
+    if signal_to_noise.size < NOISE_SAMPLE * 4 * np.pi * sigma**2:
+        return 1.0
+    sample = signal_to_noise[::STRIDE]
+    below = sample[sample < 0]
+    return max(1.4826 * float(np.median(-below)), 1.0) if below.size else 1.0

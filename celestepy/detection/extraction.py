@@ -1,8 +1,11 @@
 """Finding objects in an S/N map: sep, or photutils in its place.
 
-Both take a map with unit noise and a threshold, link pixels above it, split objects with several peaks by the
-multi-level tree of SExtractor (Bertin & Arnouts 1996), and give the pixel of every object's peak.
+Both take a map of unit noise and give the pixels of peaks above a threshold. sep links the pixels above it
+and splits objects with several peaks by the multi-level tree of SExtractor (Bertin & Arnouts 1996), so that
+noise on top of a source is no peak; photutils gives every local maximum.
 """
+
+import warnings
 
 import numpy as np
 import sep
@@ -13,6 +16,7 @@ __all__ = ["BACKENDS", "extract_peaks"]
 
 LEVELS = 32  # between threshold and peak at which branches of an object are looked for
 CONTRAST = 0.005  # share of an object's summed S/N that a branch needs to count as an object
+PEAK_BOX = 3  # pixels within which photutils lets only the highest be a peak
 SPARE = 10_000  # pixels kept free in sep's buffer
 
 
@@ -63,27 +67,18 @@ def _with_sep(signal_to_noise, threshold):
 
 def _with_photutils(signal_to_noise, threshold):
     try:
-        from photutils.segmentation import deblend_sources, detect_sources
+        from photutils.detection import find_peaks
+        from photutils.utils.exceptions import NoDetectionsWarning
     except ImportError as error:
         raise ImportError(
             "backend='photutils' needs photutils, which is not installed: pip install 'celestepy[photutils]'"
         ) from error
-    segments = detect_sources(signal_to_noise, threshold, npixels=1)
-    if segments is None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NoDetectionsWarning)
+        peaks = find_peaks(signal_to_noise, threshold, box_size=PEAK_BOX)
+    if peaks is None:
         return np.zeros(0, int), np.zeros(0, int)
-    segments = deblend_sources(
-        signal_to_noise, segments, npixels=1, nlevels=LEVELS, contrast=CONTRAST, progress_bar=False
-    )
-    return _peaks_of_segments(signal_to_noise, segments)
-
-
-def _peaks_of_segments(signal_to_noise, segments):
-    peaks = []
-    for label, box in zip(segments.labels, segments.slices, strict=True):
-        inside = np.where(segments.data[box] == label, signal_to_noise[box], -np.inf)
-        row, column = np.unravel_index(np.argmax(inside), inside.shape)
-        peaks.append((box[1].start + column, box[0].start + row))
-    return np.array(peaks).T
+    return np.asarray(peaks["x_peak"]), np.asarray(peaks["y_peak"])
 
 
 BACKENDS = {"sep": _with_sep, "photutils": _with_photutils}

@@ -16,7 +16,7 @@ __all__ = ["detect", "expected_false_peaks"]
 
 BRIGHT = 30.0  # S/N above which the PSF's wings and a galaxy's outskirts stand out of the noise
 OWN_SHARE = 0.9  # a peak with less of its S/N to itself is placed where it is when its neighbours are cleared
-CLOSEST = 0.7  # PSF sigmas; peaks closer than this, or than a pixel, are one
+CLOSEST = 1.0  # PSF sigmas; peaks closer than this, or than a pixel, are one
 
 
 def detect(images, *, threshold=5.0, backend="sep", templates=None):

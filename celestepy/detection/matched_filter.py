@@ -24,7 +24,6 @@ __all__ = ["FilteredImage", "filter_image"]
 SOURCE_LEVEL = 4.0  # S/N of the pixels that are left out of sky and noise
 STAMP_WIDTHS = 5.0  # half side of the kernel in Gaussian sigmas: holds all but 1e-5 of the S/N squared
 EMPTY = 1e-4  # denominators below this share of the full one count as zero
-NOISE_SAMPLE = 200  # independent PSFs that a measured noise scale needs: known to 5%
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +66,16 @@ class FilteredImage:
         denominator = map_coordinates(self.denominator, where, order=1, mode="nearest")
         return np.where(inside, numerator, 0.0), np.where(inside, denominator, 0.0)
 
+    def visible(self, x, y):
+        """Share of the information on sources at pixels x, y that no mask or edge hides; (n,) float64."""
+        ny, nx = self.image.shape
+        reach = np.arange(self.kernel.shape[0]) - self.kernel.shape[0] // 2
+        rows = np.rint(y).astype(int)[:, None, None] + reach[:, None]
+        columns = np.rint(x).astype(int)[:, None, None] + reach
+        inside = (rows >= 0) & (rows < ny) & (columns >= 0) & (columns < nx)
+        used = inside & ~self.image.mask[np.clip(rows, 0, ny - 1), np.clip(columns, 0, nx - 1)]
+        return np.tensordot(used, self.kernel**2, 2) / np.sum(self.kernel**2)
+
     def neighbour_correlation(self):
         """Correlation of the numerator's white noise one pixel apart, along x and along y."""
         p = self.kernel
@@ -81,9 +90,8 @@ def filter_image(image, *, model=None):
     ----------
     image : Image
     model : (ny, nx) array_like, optional
-        Model of the pixels [nmgy, sky included]. The maps are then those of the residual, with the photon
-        noise of the modelled sources and the error of the PSF (``image.psf_error`` times their flux) in the
-        variance.
+        Model of the pixels [nmgy, sky included]. The maps are then those of the residual. Its noise holds the
+        photon noise of the modelled sources and the error of the PSF, ``image.psf_error`` times their flux.
 
     Returns
     -------
@@ -96,7 +104,10 @@ def filter_image(image, *, model=None):
     widens the S/N map by 10-20%.)
     """
     kernel, sigma = _kernel(image)
-    weight, values = _weight_and_values(image, model)
+    sources = None if model is None else np.maximum(np.asarray(model, float) - image.sky, 0.0)
+    weight = _weight(image, sources)
+    known = image.sky if model is None else model
+    values = np.where(image.mask, 0.0, image.pixels - known).astype(np.float32)
     correlation = _Correlation(kernel, image.shape)
     denominator = correlation.of_weight(weight)
     full = float(np.sum(kernel**2) * np.median(weight[~image.mask]))
@@ -104,20 +115,29 @@ def filter_image(image, *, model=None):
     numerator, width = _levelled(correlation.of_values(values * weight), denominator, image.mask, sigma)
     scale = max(image.noise_scale, width)
     numerator, denominator, full = (value / scale**2 for value in (numerator, denominator, full))
+    if sources is not None and image.psf_error > 0:
+        signal = correlation.of_values(sources.astype(np.float32) * weight) / scale**2
+        shrink = _psf_error_factor(signal, denominator, image.psf_error)
+        numerator, denominator = numerator * shrink, denominator * shrink
     return FilteredImage(image, numerator, denominator, full, kernel, sigma, scale)
 
 
-def _weight_and_values(image, model):
-    """Inverse variance and sky-subtracted or model-subtracted pixels, (ny, nx) float32, 0 where masked."""
-    variance = np.array(image.variance(), dtype=np.float64)
-    values = image.pixels - (image.sky if model is None else model)
-    if model is not None:
-        sources = np.maximum(np.asarray(model) - image.sky, 0.0)
-        photons = getattr(image.noise, "photons_per_nanomaggy", np.inf)
-        variance += sources / photons + (image.psf_error * sources) ** 2
-    used = ~image.mask
-    weight = np.divide(1.0, variance, out=np.zeros(image.shape), where=used)
-    return weight.astype(np.float32), np.where(used, values, 0.0).astype(np.float32)
+def _weight(image, sources):
+    """Inverse variance of the sky and the sources' photons, if any, (ny, nx) float32; 0 where masked."""
+    variance = image.variance()
+    if sources is not None:
+        variance = variance + sources / getattr(image.noise, "photons_per_nanomaggy", np.inf)
+    return np.divide(1.0, variance, out=np.zeros(image.shape), where=~image.mask).astype(np.float32)
+
+
+def _psf_error_factor(signal, denominator, psf_error):
+    """What multiplies both maps so that fluxes stay and their variance grows by (psf_error * source)^2.
+
+    The error of a PSF is the same in all pixels of a star, so that it is a share of what the filter makes of
+    the modelled sources, signal / denominator, and does not average out.
+    """
+    variance = np.divide(1.0, denominator, out=np.zeros_like(denominator), where=denominator > 0)
+    return 1.0 / (1.0 + (psf_error * signal) ** 2 * variance)
 
 
 def _kernel(image):
@@ -167,9 +187,9 @@ def _levelled(numerator, denominator, mask, sigma):
     error = np.sqrt(denominator)
     signal_to_noise = np.divide(numerator, error, out=np.zeros_like(numerator), where=error > 0)
     empty = mask | (error == 0)
-    sources = signal_to_noise - smooth_level(signal_to_noise, empty) > SOURCE_LEVEL
+    above = signal_to_noise - smooth_level(signal_to_noise, empty)
+    sources = above > SOURCE_LEVEL * lower_width(above[~empty], sigma)
     unused = empty | binary_dilation(sources, iterations=max(int(round(2 * sigma)), 1))
     level = smooth_level(signal_to_noise, unused)
     sample = (signal_to_noise - level)[~unused]
-    enough = sample.size > NOISE_SAMPLE * 4 * np.pi * sigma**2
-    return numerator - level * error, lower_width(sample[::3]) if enough else 1.0
+    return numerator - level * error, lower_width(sample, sigma)

@@ -34,7 +34,7 @@ class Measurement:
         Per coordinate, arcsec.
     half_light_radius : (n,) float64
         Hint at the size, PSF taken out, arcsec.
-    coverage : (n, n_bands) float64
+    visible : (n, n_bands) float64
         Share of the PSF-weighted information of the exposures that touch the source that masks and edges
         leave.
     """
@@ -44,7 +44,7 @@ class Measurement:
     flux_err: np.ndarray
     position_err: np.ndarray
     half_light_radius: np.ndarray
-    coverage: np.ndarray
+    visible: np.ndarray
 
 
 class Sampler:
@@ -73,13 +73,13 @@ class Sampler:
         Returns
         -------
         numerators, denominators : (n_bands, n, m) float64
-        full : (n_bands, n) float64
-            Denominators without masks and edges, of the images in which the centre lies.
+        visible : (n_bands, n) float64
+            Share of the information that masks and edges leave, over the images in which the centre lies.
         """
         maps = self.maps
         offsets = np.broadcast_to(offsets, (len(x), *np.shape(offsets)[-2:]))
         sums = np.zeros((2, len(maps.bands), *offsets.shape[:2]))
-        full = np.zeros((len(maps.bands), len(x)))
+        visible, full = np.zeros((2, len(maps.bands), len(x)))
         ra, dec = maps.grid.pixel_to_sky(x, y)
         for one, spline in zip(maps.filtered, self._splines, strict=True):
             band = maps.bands.index(one.image.band)
@@ -90,7 +90,8 @@ class Sampler:
             moves = np.einsum("nij,jk,nmk->inm", jacobian, self._grid_to_sky, offsets[near])
             sums[:, band, near] += one.sample(x0[:, None] + moves[0], y0[:, None] + moves[1], spline)
             full[band, near] += one.full
-        return *sums, full
+            visible[band, near] += one.full * one.visible(x0, y0)
+        return *sums, np.divide(visible, full, out=np.zeros(full.shape), where=full > 0)
 
 
 def image_positions(image, ra, dec):
@@ -129,13 +130,12 @@ def measure(sampler, x, y):
     angle = 2 * np.pi * np.arange(RING_POINTS) / RING_POINTS
     radius = RING_RADIUS * maps.sigma
     offsets = radius * np.column_stack([np.cos(angle), np.sin(angle)])
-    numerators, denominators, full = sampler(x, y, np.vstack([np.zeros((1, 2)), offsets]))
+    numerators, denominators, visible = sampler(x, y, np.vstack([np.zeros((1, 2)), offsets]))
     values, best = maps.best(numerators, denominators)
     centre, weight = numerators[:, :, 0].T, denominators[:, :, 0].T
     usable = weight > 0
     flux = np.divide(centre, weight, out=np.full(weight.shape, np.nan), where=usable)
     error = np.divide(1.0, np.sqrt(weight), out=np.full(weight.shape, np.nan), where=usable)
-    coverage = np.divide(weight, full.T, out=np.zeros(weight.shape), where=full.T > 0)
     size = _intrinsic_sigma(values, radius, maps.sigma)
     return Measurement(
         snr=values[:, 0],
@@ -143,7 +143,7 @@ def measure(sampler, x, y):
         flux_err=error,
         position_err=_position_error(values[:, 0], maps.sigma, size) * maps.grid.scale,
         half_light_radius=GAUSSIAN_HALF_LIGHT * size * maps.grid.scale,
-        coverage=coverage,
+        visible=visible.T,
     )
 
 

@@ -58,12 +58,12 @@ def residual_peaks(
     filtered = [filter_image(image, model=model) for image, model in zip(images, models, strict=True)]
     maps = combine(filtered, templates)
     x, y = extract_peaks(maps.signal_to_noise, threshold)
-    nearest, distance = _nearest(maps.grid, ra, dec, x, y)
-    rows = _first_of_each(group[nearest], distance * maps.grid.scale <= radius, per_group)
+    group, distance = _nearest(maps.grid, ra, dec, group, x, y)
+    rows = _first_of_each(group, distance * maps.grid.scale <= radius, per_group)
     sampler = Sampler(maps)
     x, y = refine(sampler, x[rows], y[rows])
     seeds = make_seeds(maps, x, y, measure(sampler, x, y), np.arange(len(rows)), np.ones(len(rows)))
-    seeds.table["group"] = group[nearest][rows]
+    seeds.table["group"] = group[rows]
     return seeds
 
 
@@ -73,16 +73,16 @@ def _check_models(images, models):
     for image, model in zip(images, models, strict=True):
         if np.shape(model) != image.shape:
             raise ImageError(
-                f"models: shape {np.shape(model)} for image {image.name!r}, expected {image.shape} as its pixels"
+                f"models: shape {np.shape(model)} for image {image.name!r}, expected {image.shape}"
             )
 
 
-def _nearest(grid, ra, dec, x, y):
-    """Index of the source nearest to each peak, and its distance in grid pixels."""
-    if len(ra) == 0 or len(x) == 0:
-        return np.zeros(len(x), int), np.full(len(x), np.inf)
+def _nearest(grid, ra, dec, group, x, y):
+    """Group of the source nearest to each peak, and the distance of that source in grid pixels."""
+    if len(ra) == 0:
+        return np.zeros(len(x), group.dtype), np.full(len(x), np.inf)
     distance, nearest = cKDTree(np.column_stack(grid.sky_to_pixel(ra, dec))).query(np.column_stack([x, y]))
-    return nearest, distance
+    return group[nearest], distance
 
 
 def _first_of_each(group, usable, number):

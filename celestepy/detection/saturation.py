@@ -1,7 +1,7 @@
 """Saturated stars: one seed for each, whatever their masked cores and bleed trails do to the S/N map."""
 
 import numpy as np
-from scipy.ndimage import binary_dilation, center_of_mass, label
+from scipy.ndimage import binary_dilation, distance_transform_edt, find_objects, label
 from scipy.spatial import cKDTree
 
 from celestepy.detection.measure import image_positions
@@ -9,41 +9,49 @@ from celestepy.detection.measure import image_positions
 __all__ = ["merge_saturated", "near_saturated"]
 
 REACH = 2.0  # PSF sigmas around saturated pixels that belong to the star's core
+MERGE_REACH = 3.0  # PSF sigmas around them within which a peak is the star's, or none
 LEAST_PIXELS = 9  # a smaller saturated patch is no star's core if no peak is seen there
 
 
 def merge_saturated(maps, x, y):
-    """Leave one peak in each saturated patch, and add one where nothing is left to filter.
+    """Leave one peak in each saturated patch; put one into its middle where nothing is left to filter.
 
     Parameters
     ----------
     maps : CombinedMaps
     x, y : (n,) int64
         Peaks, grid pixels, brightest first: the S/N is largest at the true centre even where the core is
-        masked.
+        masked, as long as enough of the PSF's wings reaches beyond the mask.
 
     Returns
     -------
     keep : (n,) bool
     extra_x, extra_y : (m,) int64
-        Centres of patches that have no peak.
+        Centres of patches too wide for that.
     """
+    keep, extra = np.ones(len(x), bool), []
     saturated = _on_grid(maps)
-    keep = np.ones(len(x), bool)
     if not saturated.any():
         return keep, x[:0], y[:0]
-    patches, n = label(binary_dilation(saturated, iterations=max(int(round(REACH * maps.sigma)), 1)))
+    patches, _ = label(binary_dilation(saturated, iterations=max(int(round(MERGE_REACH * maps.sigma)), 1)))
     patch = patches[y, x]
-    _, first = np.unique(patch, return_index=True)
-    keep = patch == 0
-    keep[first] = True
-    empty = np.setdiff1d(np.arange(1, n + 1), patch)
-    pixels = np.bincount(patches[saturated], minlength=n + 1)
-    blind = maps.signal_to_noise == 0
-    centres = [center_of_mass(saturated, patches, k) for k in empty if pixels[k] >= LEAST_PIXELS]
-    centres = np.array([c for c in centres if blind[int(c[0]), int(c[1])]]).reshape(-1, 2)
-    centres = np.rint(centres).astype(np.int64)
-    return keep, centres[:, 1], centres[:, 0]
+    for number, box in enumerate(find_objects(patches), start=1):
+        members = np.flatnonzero(patch == number)
+        row, column, pixels = _thickest(saturated[box] & (patches[box] == number))
+        row, column = row + box[0].start, column + box[1].start
+        blind = pixels >= LEAST_PIXELS and maps.signal_to_noise[row, column] == 0
+        keep[members[0 if blind else 1 :]] = False
+        if blind:
+            extra.append((column, row))
+    extra_x, extra_y = np.array(extra, dtype=np.int64).reshape(-1, 2).T
+    return keep, extra_x, extra_y
+
+
+def _thickest(saturated):
+    """Row and column of a patch's deepest pixel, which a thin bleed trail does not move, and its size."""
+    depth = distance_transform_edt(np.pad(saturated, 1))[1:-1, 1:-1]
+    rows, columns = np.nonzero(depth > depth.max() - 0.5)
+    return int(np.rint(rows.mean())), int(np.rint(columns.mean())), int(np.count_nonzero(saturated))
 
 
 def near_saturated(filtered, ra, dec):

@@ -18,7 +18,7 @@ from celestepy.images.image import Image
 __all__ = ["checked_images", "make_seeds", "seeds_from_table"]
 
 EDGE_REACH = 3.0  # PSF sigmas from the edge within which part of a source is cut off
-LEAST_COVERAGE = 0.8  # share of the information below which a seed is flagged as masked
+LEAST_VISIBLE = 0.8  # share of the information below which a seed is flagged as masked
 SAME_PLACE = 1e-3  # arcsec; closer seeds are duplicates
 
 
@@ -57,7 +57,7 @@ def make_seeds(maps, x, y, measured, rows, share):
         table[f"snr_{band}"] = np.nan_to_num(flux / error)
         table[f"flux_{band}"], table[f"flux_{band}_err"] = flux * u.nmgy, error * u.nmgy
     table["half_light_radius"] = measured.half_light_radius[rows] * u.arcsec
-    table["flags"] = _flags(maps.filtered, ra, dec, measured.coverage[rows])
+    table["flags"] = _flags(maps.filtered, ra, dec, measured.visible[rows])
     return Seeds(table, maps.bands)
 
 
@@ -150,12 +150,12 @@ def _repeats(ra, dec):
     return repeated
 
 
-def _flags(filtered, ra, dec, coverage):
+def _flags(filtered, ra, dec, visible):
     """(n,) int sums of SATURATED, EDGE and MASKED."""
     flags = np.where(near_saturated(filtered, ra, dec), int(SeedFlag.SATURATED), 0)
     touched, whole = _seen(filtered, ra, dec)
     flags |= np.where((touched & ~whole).any(axis=1), int(SeedFlag.EDGE), 0)
-    return flags | np.where((touched & (coverage < LEAST_COVERAGE)).any(axis=1), int(SeedFlag.MASKED), 0)
+    return flags | np.where((touched & (visible < LEAST_VISIBLE)).any(axis=1), int(SeedFlag.MASKED), 0)
 
 
 def _seen(filtered, ra, dec):

@@ -16,12 +16,12 @@ class SeedWarning(AstropyUserWarning):
 
 
 class SeedFlag(IntFlag):
-    """What is known to be special about a seed; flags add up."""
+    """What is special about a seed, in the bits that the ``flags`` of a catalogue have for the same thing."""
 
     SATURATED = 1  #: a saturated pixel lies within the PSF's core in at least one image
     EDGE = 2  #: in some band every exposure that holds the source cuts off part of it
     MASKED = 4  #: in some band masks or edges hide more than a fifth of its information
-    DUPLICATE = 8  #: lies on another seed that comes before it
+    DUPLICATE = 256  #: lies on another seed that comes before it
 
 
 class Seeds:

@@ -10,8 +10,7 @@ from celestepy.detection.templates import checked_templates, look_elsewhere_thre
 
 __all__ = ["CombinedMaps", "combine"]
 
-LEAST_COVERAGE = 0.05  # share of a PSF's weight that unmasked pixels must hold for a peak to be looked for
-NOISE_STEP = 7  # stride in which the width of a map is sampled, pixels
+LEAST_COVERAGE = 2e-3  # share of the information that must be left for a peak to be looked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,14 +42,7 @@ class CombinedMaps:
     @property
     def sigma(self):
         """Effective Gaussian width of the combined PSF [grid pixel]: the images' own, weighted by depth."""
-        scales = [grid_pixels_per_pixel(one.image, self.grid) for one in self.filtered]
-        widths = [(one.sigma * scale) ** 2 for one, scale in zip(self.filtered, scales, strict=True)]
-        return float(np.sqrt(np.average(widths, weights=self._shares())))
-
-    def _shares(self):
-        """Weight of each image in the combination, for a spectrum in the middle of the templates."""
-        template = np.median(self.templates, axis=0)
-        return [template[self.bands.index(one.image.band)] ** 2 * one.full for one in self.filtered]
+        return _combined_sigma(self.filtered, self.grid, self.bands, self.templates)
 
     def threshold(self, threshold):
         """`threshold` raised for having looked at several templates."""
@@ -108,12 +100,20 @@ def grid_pixels_per_pixel(image, grid):
     return np.abs(np.linalg.det(jacobian)) ** -0.5 / grid.scale
 
 
+def _combined_sigma(filtered, grid, bands, templates):
+    variances = [(one.sigma * grid_pixels_per_pixel(one.image, grid)) ** 2 for one in filtered]
+    spectrum = np.median(templates, axis=0)
+    weights = [spectrum[bands.index(one.image.band)] ** 2 * one.full for one in filtered]
+    return float(np.sqrt(np.average(variances, weights=weights)))
+
+
 def _best_of_templates(grid, bands, filtered, templates, depth, numerators, denominators):
     best, widths = np.zeros(grid.shape, np.float32), []
+    sigma = _combined_sigma(filtered, grid, bands, templates)
     covered = np.tensordot(templates[0] ** 2, denominators, 1) > LEAST_COVERAGE * (templates[0] ** 2 @ depth)
     for k, template in enumerate(templates):
         values = template_signal_to_noise(template, numerators, denominators)
-        widths.append(max(lower_width(values[covered][::NOISE_STEP]), 1.0))
+        widths.append(lower_width(values[covered], sigma))
         values /= widths[-1]
         best = values if k == 0 else np.maximum(best, values)
     best[~covered] = 0.0
