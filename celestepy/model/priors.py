@@ -25,7 +25,7 @@ from celestepy.model.prior_file import from_document, read_document, to_document
 from celestepy.model.prior_laws import AxisRatioLaw, LogisticBeta, Normal, RadiusLaw
 from celestepy.model.transforms import to_catalog
 
-__all__ = ["GalaxyPrior", "Prior", "StarPrior"]
+__all__ = ["GalaxyPrior", "Prior", "StarPrior", "catalog_table"]
 
 _COLUMN_UNITS = {"flux": u.nmgy, "mag": u.mag, "color": u.mag, "half_light_radius": u.arcsec,
                  "position_angle": u.deg}
@@ -286,17 +286,39 @@ class Prior:
             units; the shape of a star is NaN.
         """
         is_star = rng.uniform(size=n) < self.star_fraction
-        values = {}
-        for kind in (GALAXY, STAR):
-            rows = is_star if kind == STAR else ~is_star
-            theta = self.sample_theta(kind, int(rows.sum()), rng)
-            for name, value in to_catalog(kind, theta, self.bands).items():
-                values.setdefault(name, np.full(n, np.nan))[rows] = value
-        table = QTable({"is_star": is_star})
-        for name, value in values.items():
-            unit = _COLUMN_UNITS.get(name, _COLUMN_UNITS.get(name.partition("_")[0]))
-            table[name] = value if unit is None else value * unit
-        return table
+        numbers = {GALAXY: n - int(is_star.sum()), STAR: int(is_star.sum())}
+        thetas = {kind: self.sample_theta(kind, number, rng) for kind, number in numbers.items()}
+        return catalog_table(is_star, thetas, self.bands)
+
+
+def catalog_table(is_star, thetas, bands):
+    """Table of true sources in the units of the catalogue.
+
+    Parameters
+    ----------
+    is_star : (n,) array of bool
+        Which sources are stars.
+    thetas : dict of (m, size) arrays
+        Free vectors of the stars and of the galaxies, in the order of their rows.
+    bands : Bands or sequence of str
+        The bands.
+
+    Returns
+    -------
+    astropy.table.QTable
+        ``is_star`` and the columns of `celestepy.model.transforms.to_catalog`; the shape of a star is NaN.
+    """
+    values = {}
+    for kind in (GALAXY, STAR):
+        rows = is_star if kind == STAR else ~is_star
+        theta = np.reshape(thetas[kind], (-1, layout(kind, len(Bands.of(bands))).size))
+        for name, value in to_catalog(kind, theta, bands).items():
+            values.setdefault(name, np.full(len(is_star), np.nan))[rows] = value
+    table = QTable({"is_star": is_star})
+    for name, value in values.items():
+        unit = _COLUMN_UNITS.get(name, _COLUMN_UNITS.get(name.partition("_")[0]))
+        table[name] = value if unit is None else value * unit
+    return table
 
 
 def _check_size(kind, mixture, bands):

@@ -29,7 +29,7 @@ import numpy as np
 from celestepy.model import _transforms
 from celestepy.model.parameters import GALAXY, Bands, layout
 
-__all__ = ["curvature", "from_catalog", "to_catalog", "to_scene"]
+__all__ = ["MAGNITUDE", "curvature", "from_catalog", "to_catalog", "to_scene"]
 
 MAGNITUDE = 2.5 / math.log(10)  # magnitudes per unit of natural logarithm
 
