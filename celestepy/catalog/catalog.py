@@ -334,7 +334,7 @@ def _conform(table):
 
 def _conform_column(values, column):
     if column.dtype is str:
-        return _native_text(values)
+        return _native_text(values if len(values) else np.array([], dtype=str))
     if hasattr(values, "filled"):
         values = values.filled(column.default)
     if column.unit:

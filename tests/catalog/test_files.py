@@ -170,7 +170,8 @@ def test_full_disk_leaves_the_old_file(catalog, tmp_path, extension):
         "except CatalogError as error:\n    print(error)\n"
     )
     path = str(tmp_path / f"old{extension}")
-    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     assert "could not be written" in done.stdout
     assert (tmp_path / f"old{extension}").read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == [f"old{extension}"]
