@@ -41,6 +41,7 @@ myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
 data = Path(os.environ.get("CELESTEPY_DATA") or Path(__file__).parents[2] / "shared" / "data").resolve()
 os.environ["CELESTEPY_DATA"] = str(data)
 nb_execution_mode = "force" if data.is_dir() else "off"
+nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
 nb_merge_streams = True
