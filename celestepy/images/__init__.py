@@ -1,7 +1,7 @@
 """Images: what was observed. Pixels, noise, sky, PSF and astrometry, and the readers that build them."""
 
 from celestepy.images.calibration import calibrated, measure_noise_scale
-from celestepy.images.counts import from_counts, measure_sky, nanomaggies_per_count
+from celestepy.images.counts import from_counts, nanomaggies_per_count
 from celestepy.images.description import read_toml
 from celestepy.images.errors import CalibrationWarning, ImageError, PSFResidualWarning
 from celestepy.images.fits import from_ccddata, read_images
@@ -14,6 +14,7 @@ from celestepy.images.psfex import PSFExPSF, read_psfex
 from celestepy.images.sdss import read_sdss_field, read_sdss_frame
 from celestepy.images.sdss_astrometry import SDSSAstrometry
 from celestepy.images.sdss_psf import SDSSPSF
+from celestepy.images.sky import measure_sky
 from celestepy.images.wcs import AffineAstrometry, Astrometry, FITSAstrometry
 
 __all__ = [

@@ -4,13 +4,13 @@ import re
 
 import astropy.units as u
 import numpy as np
-import sep
 
 from celestepy.images.errors import ImageError, one_line
 from celestepy.images.image import AB_ZERO_POINT, Image
 from celestepy.images.noise import GaussianNoise, PoissonNoise
+from celestepy.images.sky import measure_sky
 
-__all__ = ["from_counts", "measure_sky", "nanomaggies_per_count"]
+__all__ = ["from_counts", "nanomaggies_per_count"]
 
 WRITTEN = re.compile(r"\s*([-+0-9.eEinfa]+)\s*(\S.*)?$")
 AB_NAMES = ("ABmag", "mag(AB)", "AB mag", "AB")
@@ -89,7 +89,7 @@ def from_counts(
         Inverse variance [count^-2] or variance [count^2] of the pixels: Gaussian noise. Weight 0 masks a
         pixel.
     sky : float, array_like (ny, nx) or "measure", optional
-        Sky level in counts; "measure" takes sep's background of the image.
+        Sky level in counts; "measure" takes `measure_sky`.
     sky_subtracted : bool, optional
         Whether the sky has been taken out of `counts`; it is put back for Poisson noise.
     mask : array_like (ny, nx), optional
@@ -129,19 +129,6 @@ def from_counts(
         saturated=saturated,
         **image_arguments,
     )
-
-
-def measure_sky(counts, mask=None, box=64):
-    """Smooth background of an image by sep's clipped mode in boxes of 64 pixels, (ny, nx)."""
-    counts = np.ma.asarray(counts)
-    covered = np.ma.getmaskarray(counts) | (False if mask is None else np.asarray(mask, dtype=bool))
-    if covered.all():
-        raise ImageError(
-            "sky: no pixel to measure it on, expected at least one that is not masked; give its level"
-        )
-    values = np.ascontiguousarray(counts.filled(0.0), dtype=float)
-    side = min(box, *values.shape)
-    return np.array(sep.Background(values, mask=np.array(covered), bw=side, bh=side).back())
 
 
 def _noise(scale, gain, read_noise, weight, variance):

@@ -181,14 +181,18 @@ def _image(table, files):
 
 def _measured(image, table):
     """The image with noise scale, aperture correction and PSF error as given or measured."""
-    correction = table.get("aperture_correction", 1.0)
-    if correction == "measure":
-        correction, _ = measure_aperture_correction(image)
-    changes = {
-        "psf": image.psf
-        if correction == 1.0
-        else ScaledPSF(image.psf, 1 / _number("aperture_correction", correction))
-    }
+    changes = {}
+    if "aperture_correction" in table:
+        given = table["aperture_correction"]
+        measured = given == "measure"
+        correction = (
+            measure_aperture_correction(image)[0] if measured else _number("aperture_correction", given)
+        )
+        if not correction > 0:
+            raise ImageError(
+                f"aperture_correction: {correction}, expected a number > 0, usually 1.00 to 1.10"
+            )
+        changes["psf"] = ScaledPSF(image.psf, 1 / correction)
     for key, measure in (("noise_scale", measure_noise_scale), ("psf_error", measure_psf_error)):
         if key in table:
             changes[key] = measure(image) if table[key] == "measure" else _number(key, table[key])

@@ -18,6 +18,7 @@ ISOLATION = 22.0  # pixels; a star has no neighbour this close with more than NE
 NEIGHBOUR = 0.02
 LEAST_SNR = 50.0
 MOST_STARS = 80
+OFFSET = 0.5  # pixels from the centre of light to the fitted star; a neighbour in the object moves it more
 CONCENTRATION = 0.10  # first cut on flux(< FWHM) relative to the PSF's; galaxies lie 10-50% low
 RADIUS = 7.43  # arcsec; the aperture in which SDSS defines the total flux of a star
 SKY_RING = (1.1, 1.65)  # of that radius
@@ -55,10 +56,9 @@ def isolated_stars(image, radius=None):
     objects, segments = _detected(data, image)
     fits = []
     for row in _candidates(objects, image):
-        fit = fit_star(
-            image, objects["x"][row], objects["y"][row], image.psf.at(objects["x"][row], objects["y"][row])
-        )
-        if fit is not None:
+        x, y = objects["x"][row], objects["y"][row]
+        fit = fit_star(image, x, y, image.psf.at(x, y))
+        if fit is not None and np.hypot(fit.x - x, fit.y - y) < OFFSET:
             fits.append((fit, row + 1))
     kept = _point_like([fit for fit, _ in fits], image)
     return [

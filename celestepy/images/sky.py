@@ -1,4 +1,4 @@
-"""Sky levels that come with survey images."""
+"""Sky levels: those that come with survey images, and a measured one where nothing better is known."""
 
 import numpy as np
 from scipy.interpolate import RectBivariateSpline
@@ -6,7 +6,9 @@ from scipy.interpolate import RectBivariateSpline
 from celestepy.images.errors import ImageError, one_line
 from celestepy.images.hdus import read_hdus
 
-__all__ = ["interpolate_grid", "read_spline_sky"]
+__all__ = ["interpolate_grid", "measure_sky", "read_spline_sky"]
+
+BOX = 64  # pixels; wide enough for its sources to be clipped, narrow enough to follow a gradient
 
 
 def interpolate_grid(grid, x, y):
@@ -26,8 +28,9 @@ def interpolate_grid(grid, x, y):
     grid = np.asarray(grid, dtype=float)
     below_y, share_y = _cells(y, grid.shape[0])
     below_x, share_x = _cells(x, grid.shape[1])
-    rows = grid[below_y] * (1 - share_y)[:, None] + grid[below_y + 1] * share_y[:, None]
-    return rows[:, below_x] * (1 - share_x) + rows[:, below_x + 1] * share_x
+    above_y, above_x = (np.minimum(b + 1, n - 1) for b, n in zip((below_y, below_x), grid.shape, strict=True))
+    rows = grid[below_y] * (1 - share_y)[:, None] + grid[above_y] * share_y[:, None]
+    return rows[:, below_x] * (1 - share_x) + rows[:, above_x] * share_x
 
 
 def read_spline_sky(path, shape):
@@ -64,8 +67,54 @@ def read_spline_sky(path, shape):
         ) from error
 
 
+def measure_sky(counts, mask=None):
+    """Smooth sky of an image: clipped means in boxes of 64 pixels, joined bilinearly.
+
+    Means, because medians and modes of integer or truncated pixels are coarse.
+
+    Parameters
+    ----------
+    counts : array_like (ny, nx)
+        Pixels; those that are NaN or masked are left out.
+    mask : array_like (ny, nx) of bool, optional
+        True where a pixel is to be left out.
+
+    Returns
+    -------
+    (ny, nx) array
+    """
+    values = np.ma.filled(np.ma.asarray(counts).astype(float), np.nan)
+    values[~np.isfinite(values) | (False if mask is None else np.asarray(mask, dtype=bool))] = np.nan
+    edges = [np.linspace(0, size, max(1, round(size / BOX)) + 1).astype(int) for size in values.shape]
+    levels = np.array(
+        [
+            [_clipped_mean(values[y0:y1, x0:x1]) for x0, x1 in zip(edges[1], edges[1][1:], strict=False)]
+            for y0, y1 in zip(edges[0], edges[0][1:], strict=False)
+        ]
+    )
+    if np.isnan(levels).all():
+        raise ImageError("sky: no pixel to measure it on, expected some that are not masked; give its level")
+    levels[np.isnan(levels)] = np.nanmedian(levels)
+    y, x = (np.interp(np.arange(e[-1]), (e[1:] + e[:-1] - 1) / 2, np.arange(e.size - 1)) for e in edges)
+    return interpolate_grid(levels, x, y)
+
+
+def _clipped_mean(values, threshold=3.0, least=0.3):
+    """Mean of the pixels within three sigma of themselves; NaN where few pixels are there."""
+    inside = values[np.isfinite(values)]
+    if inside.size < least * values.size:
+        return np.nan
+    for _ in range(10):
+        middle, spread = np.median(inside), inside.std()
+        kept = inside[np.abs(inside - middle) <= threshold * spread]
+        if kept.size == inside.size:
+            break
+        inside = kept
+    return inside.mean()
+
+
 def _cells(position, size):
     """Index of the grid point below each position, and the fraction of the way to the next."""
     position = np.clip(np.asarray(position, dtype=float), 0, size - 1)
-    below = np.minimum(position.astype(int), size - 2)
+    below = np.minimum(position.astype(int), max(size - 2, 0))
     return below, position - below

@@ -208,23 +208,23 @@ def as_astrometry(wcs):
 
 def _celestial(wcs):
     """The two celestial axes of a WCS, checked to be there."""
+    if not wcs.has_celestial:
+        names = ", ".join(wcs.wcs.ctype) or "none"
+        raise ImageError(
+            f"wcs: axes {names!r}, expected two celestial axes such as RA---TAN, DEC--TAN; check the header"
+        )
     try:
         axes = sorted((wcs.wcs.lng + 1, wcs.wcs.lat + 1))
         celestial = (
             wcs if wcs.naxis == 2 else wcs.sub(axes)
-        )  # `wcs.celestial` would swap the pixel axes with the sky's
-        found = celestial.has_celestial and celestial.naxis == 2
+        )  # `wcs.celestial` would swap pixel axes with the sky's
         wcs_to_celestial_frame(celestial)
-        centre = np.asarray(celestial.wcs.crpix) - 1.0
-        sky = celestial.wcs_pix2world(*centre, 0)
-        finite = np.isfinite([sky, celestial.wcs_world2pix(*sky, 0)]).all()
+        sky = celestial.wcs_pix2world(*(celestial.wcs.crpix - 1.0), 0)
+        invertible = np.isfinite([sky, celestial.wcs_world2pix(*sky, 0)]).all()
     except Exception as error:  # wcslib raises many kinds, all of which mean the same to the caller
+        raise ImageError(f"wcs: unusable ({one_line(error)}); check the header") from None
+    if not invertible:
         raise ImageError(
-            f"wcs: unusable ({one_line(error)}); expected celestial axes such as RA---TAN, DEC--TAN"
-        ) from None
-    if not (found and finite):
-        names = ", ".join(wcs.wcs.ctype) or "none"
-        raise ImageError(
-            f"wcs: axes {names!r}, expected two celestial axes such as RA---TAN, DEC--TAN; check the header"
+            "wcs: its matrix cannot be inverted, expected one pixel per position; check the header"
         )
     return celestial

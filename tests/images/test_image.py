@@ -27,9 +27,9 @@ def pixels():
         lambda a: np.ma.array(a),
         lambda a: a.tolist(),
         lambda a: a * u.nmgy,
-        lambda a: (a * 3631e-9) * u.Jy,
+        lambda a: (a * u.nmgy).to(u.Jy, u.zero_point_flux(1 * u.AB)),
     ],
-    ids="big-endian little-endian fortran strided negative-strides read-only masked-array list nmgy Jy".split(),
+    ids="big little fortran strided negative-strides read-only masked-array list nmgy Jy".split(),
 )
 def test_layouts_and_units_give_the_same_image(pixels, arguments, convert):
     image = Image(convert(pixels), **arguments)
@@ -184,7 +184,9 @@ def test_a_poisson_patch_has_the_mean_and_variance_of_the_noise(arguments):
     assert (patch.x0, patch.y0, patch.shape) == (10, 5, (7, 10))
     np.testing.assert_allclose(patch.data - patch.background, 0.1, rtol=1e-12)
     np.testing.assert_allclose(patch.weight * 1.25**2, np.tile(photons[10:20], (7, 1)), rtol=1e-14)
-    np.testing.assert_allclose(patch.background / (patch.weight * 1.25**2), image.variance()[5:12, 10:20], rtol=1e-14)
+    np.testing.assert_allclose(
+        patch.background / (patch.weight * 1.25**2), image.variance()[5:12, 10:20], rtol=1e-14
+    )
 
 
 def test_a_gaussian_patch_has_inverse_variances(arguments):
@@ -195,7 +197,9 @@ def test_a_gaussian_patch_has_inverse_variances(arguments):
     np.testing.assert_allclose(patch.weight, 0.25 / variance[:5, :5], rtol=1e-14)
 
 
-@pytest.mark.parametrize("noise", [PoissonNoise(1000.0, 25.0), GaussianNoise(0.1)], ids=["poisson", "gaussian"])
+@pytest.mark.parametrize(
+    "noise", [PoissonNoise(1000.0, 25.0), GaussianNoise(0.1)], ids=["poisson", "gaussian"]
+)
 def test_masked_pixels_have_no_weight_and_no_residual(pixels, arguments, noise):
     pixels[2, 3] = np.nan
     sky = np.ones(SHAPE)

@@ -17,7 +17,9 @@ def test_photons_may_differ_by_column():
     photons = np.array([100.0, 200.0, 400.0])
     noise = PoissonNoise(photons, 10.0).fit_to((2, 3))
     sky = np.ones((2, 3))
-    np.testing.assert_allclose(noise.variance_of(sky), np.tile(1 / photons + 10 / photons**2, (2, 1)), rtol=1e-14)
+    np.testing.assert_allclose(
+        noise.variance_of(sky), np.tile(1 / photons + 10 / photons**2, (2, 1)), rtol=1e-14
+    )
     box = (slice(0, 1), slice(1, 3))
     np.testing.assert_allclose(noise.variance_of(sky[box], box), noise.variance_of(sky)[box], rtol=1e-14)
 

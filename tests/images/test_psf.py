@@ -44,7 +44,9 @@ def test_stamps_carry_sampling_and_centre(oversampling, parity, shift):
     half = rendered.shape[0] // 2
     assert rendered.shape[0] % 2 == 1
     # cubic interpolation of a Gaussian of sigma 1.6 samples: a few 1e-3 of the peak
-    np.testing.assert_allclose(rendered, gaussian_stamp(2 * half + 1, (half, half), 1.6), atol=5e-3 * expected.max())
+    np.testing.assert_allclose(
+        rendered, gaussian_stamp(2 * half + 1, (half, half), 1.6), atol=5e-3 * expected.max()
+    )
 
 
 def test_a_stamp_is_normalised():
@@ -81,7 +83,9 @@ def test_bad_sampling_and_centres_are_refused(change):
         StampPSF(gaussian_stamp(25, (12, 12), 1.6), **change)
 
 
-@pytest.mark.parametrize("arguments", [{}, {"fwhm": 3, "sigma": 1}, {"fwhm": 0}, {"sigma": -1}, {"fwhm": np.nan}])
+@pytest.mark.parametrize(
+    "arguments", [{}, {"fwhm": 3, "sigma": 1}, {"fwhm": 0}, {"sigma": -1}, {"fwhm": np.nan}]
+)
 def test_a_gaussian_needs_one_positive_width(arguments):
     with pytest.raises(ImageError, match="fwhm|sigma"):
         GaussianPSF(**arguments)
@@ -172,5 +176,5 @@ def test_threads_do_not_matter():
 def test_a_second_call_is_cheap():
     psf = WideningPSF()
     psf.at(100.0, 100.0)
-    # 20 microseconds are allowed and about 0.5 are needed; the best of five repeats, as other work may be going on
+    # 20 microseconds are allowed and 0.5 are needed; the best of five repeats, as other work may be going on
     assert min(timeit.repeat(lambda: psf.at(100.0, 100.0), number=200, repeat=5)) / 200 < 20e-6

@@ -23,8 +23,8 @@ def test_density_is_a_sum_of_normal_densities():
 
     points = np.random.default_rng(1).normal(0, 2, (50, 2))
     expected = sum(
-        a * multivariate_normal(m, [[xx, xy], [xy, yy]]).pdf(points) for a, m, (xx, xy, yy) in
-        zip(BROAD.amplitudes, BROAD.means, BROAD.covariances, strict=True)
+        a * multivariate_normal(m, [[xx, xy], [xy, yy]]).pdf(points)
+        for a, m, (xx, xy, yy) in zip(BROAD.amplitudes, BROAD.means, BROAD.covariances, strict=True)
     )
     np.testing.assert_allclose(BROAD.density(*points.T), expected, rtol=1e-12)
 
@@ -33,8 +33,12 @@ def test_slopes_are_derivatives():
     x, y = np.random.default_rng(2).normal(0, 2, (2, 40))
     _, slope_x, slope_y = BROAD.density_and_slopes(x, y)
     h = 1e-5  # central differences: error h^2 times a third derivative, 1e-11
-    np.testing.assert_allclose(slope_x, (BROAD.density(x + h, y) - BROAD.density(x - h, y)) / (2 * h), atol=1e-9)
-    np.testing.assert_allclose(slope_y, (BROAD.density(x, y + h) - BROAD.density(x, y - h)) / (2 * h), atol=1e-9)
+    np.testing.assert_allclose(
+        slope_x, (BROAD.density(x + h, y) - BROAD.density(x - h, y)) / (2 * h), atol=1e-9
+    )
+    np.testing.assert_allclose(
+        slope_y, (BROAD.density(x, y + h) - BROAD.density(x, y - h)) / (2 * h), atol=1e-9
+    )
 
 
 def test_rendering_puts_the_centroid_at_x_and_y():

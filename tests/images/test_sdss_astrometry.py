@@ -6,14 +6,19 @@ from celestepy.images import SDSSAstrometry
 PIXEL = 0.00011  # degrees
 
 
-@pytest.fixture(params=[(95.0, 0.0), (286.86, 0.0095), (95.0, 32.5)], ids=["equator", "stripe 82", "inclined"])
+@pytest.fixture(
+    params=[(95.0, 0.0), (286.86, 0.0095), (95.0, 32.5)], ids=["equator", "stripe 82", "inclined"]
+)
 def astrometry(request):
     """Terms of the size of real ones, on scans of several inclinations."""
     node, inclination = request.param
     return SDSSAstrometry(
-        node, inclination,
-        mu=(node + 49.7, PIXEL, -4e-8), nu=(-1.05, -5e-9, PIXEL),
-        row_terms=(-0.047, 1.6e-4, -1.0e-7, 1.1e-11), column_terms=(-0.26, 1.0e-3, -8.8e-7, 2.2e-10),
+        node,
+        inclination,
+        mu=(node + 49.7, PIXEL, -4e-8),
+        nu=(-1.05, -5e-9, PIXEL),
+        row_terms=(-0.047, 1.6e-4, -1.0e-7, 1.1e-11),
+        column_terms=(-0.26, 1.0e-3, -8.8e-7, 2.2e-10),
     )
 
 
@@ -25,7 +30,7 @@ def test_pixels_to_sky_and_back(astrometry):
 def test_on_the_equator_mu_and_nu_are_ra_and_dec():
     astrometry = SDSSAstrometry(95.0, 0.0, (120.0, PIXEL, 0.0), (0.5, 0.0, PIXEL), np.zeros(4), np.zeros(4))
     ra, dec = astrometry.pixel_to_sky(100.0, 200.0)
-    # SDSS rows and columns have centres at half integers; x runs along declination and y along right ascension
+    # SDSS rows and columns have centres at half integers; x runs along declination, y along right ascension
     np.testing.assert_allclose((ra, dec), (120.0 + 200.5 * PIXEL, 0.5 + 100.5 * PIXEL), rtol=1e-12)
 
 
@@ -47,7 +52,9 @@ def test_the_jacobian_is_the_derivative(astrometry):
 
 
 def test_right_ascension_wraps():
-    astrometry = SDSSAstrometry(350.0, 0.01, (359.999, PIXEL, 0.0), (0.0, 0.0, PIXEL), np.zeros(4), np.zeros(4))
+    astrometry = SDSSAstrometry(
+        350.0, 0.01, (359.999, PIXEL, 0.0), (0.0, 0.0, PIXEL), np.zeros(4), np.zeros(4)
+    )
     ra, dec = astrometry.pixel_to_sky(5.0, np.array([0.0, 500.0]))
     assert ra[0] > 359
     assert ra[1] < 1

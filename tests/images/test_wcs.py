@@ -111,7 +111,13 @@ def test_orientation_of_north_up_east_left():
 def test_a_third_axis_is_dropped():
     made = header()
     made["WCSAXES"] = 3
-    made["CTYPE3"], made["CRVAL3"], made["CRPIX3"], made["CDELT3"], made["CD3_3"] = "WAVE", 5e-7, 1, 1e-9, 1e-9
+    made["CTYPE3"], made["CRVAL3"], made["CRPIX3"], made["CDELT3"], made["CD3_3"] = (
+        "WAVE",
+        5e-7,
+        1,
+        1e-9,
+        1e-9,
+    )
     x, y = as_astrometry(WCS(made)).sky_to_pixel(RA, DEC)
     np.testing.assert_allclose((x, y), (49, 29), atol=1e-9)
 
@@ -136,8 +142,8 @@ def test_what_is_not_celestial_is_refused(bad):
 
 def test_a_singular_matrix_is_refused():
     made = header()
-    made["CD1_1"] = made["CD1_2"] = 0.0
-    with pytest.raises(ImageError, match="wcs: unusable"):
+    made["CD2_1"], made["CD2_2"] = made["CD1_1"], made["CD1_2"]
+    with pytest.raises(ImageError, match="wcs: (unusable|its matrix cannot be inverted)"):
         as_astrometry(header_wcs(made, "there.fits"))
 
 
@@ -163,7 +169,10 @@ def test_tangent_offsets_agree_with_astropy_and_invert():
     ra, dec = 10.0 + rng.uniform(-0.01, 0.01, 20), 60.0 + rng.uniform(-0.01, 0.01, 20)
     offset = SkyCoord(ra, dec, unit="deg").transform_to(centre.skyoffset_frame())
     east, north = tangent_offsets(ra, dec, 10.0, 60.0)
-    gnomonic = np.tan(offset.lon.rad) * 206264.80625, np.tan(offset.lat.rad) / np.cos(offset.lon.rad) * 206264.80625
+    gnomonic = (
+        np.tan(offset.lon.rad) * 206264.80625,
+        np.tan(offset.lat.rad) / np.cos(offset.lon.rad) * 206264.80625,
+    )
     np.testing.assert_allclose([east, north], gnomonic, atol=1e-8)
     np.testing.assert_allclose(from_tangent_offsets(east, north, 10.0, 60.0), [ra, dec], rtol=1e-14)
 
