@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from astropy.table import QTable
 
-from celestepy.catalog import Catalog, CatalogError
+from celestepy.catalog import CatalogError, files
 from celestepy.detection import Seeds, detect
 from celestepy.images import ImageError
 from celestepy.images.fits import read_images
 from celestepy.model.priors import Prior
 
-__all__ = ["METHODS", "make_catalog", "read_field", "read_table"]
+__all__ = ["METHODS", "band_names", "make_catalog", "read_field", "read_table"]
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ def read_field(field, bands=None):
     ImageError
         If a file is missing or broken, or there is no image of a band.
     """
-    names = None if bands is None else _band_names(bands)
+    names = None if bands is None else band_names(bands)
     if not isinstance(field, (str, PathLike)):
         return _selected(list(field), names, "images")
     path = Path(field)
@@ -152,8 +152,8 @@ def read_table(path):
     path = Path(path)
     if not path.is_file():
         raise CatalogError(f"{path}: no such file; expected a table")
-    with suppress(CatalogError):  # no catalogue of ours: any table will do
-        return Catalog.read(path).table
+    with suppress(CatalogError):  # written by others: any table will do
+        return files.read_table(path)
     try:
         return QTable.read(path)
     except Exception as error:  # each of astropy's many readers has its own errors
@@ -179,8 +179,8 @@ def _seeds(given, images, threshold):
         raise ImageError(f"{given}: {error}") from error
 
 
-def _band_names(bands):
-    """Names out of "gri", "g,r,i" or a sequence."""
+def band_names(bands):
+    """Names of bands out of ``"gri"``, ``"g,r,i"`` or a sequence of names."""
     if isinstance(bands, str) and "," in bands:
         return tuple(name.strip() for name in bands.split(","))
     return tuple(bands)

@@ -8,7 +8,7 @@ from celestepy.catalog import Status
 from celestepy.catalog.score import score as score_tables
 from celestepy.cli import console, output
 from celestepy.model.priors import Prior
-from celestepy.pipeline import make_catalog, read_field, read_table
+from celestepy.pipeline import band_names, make_catalog, read_field, read_table
 
 __all__ = ["catalog", "demo", "score", "simulate"]
 
@@ -70,8 +70,9 @@ def simulate(options):
         options.output, options.overwrite, ("description.toml", "truth.fits")
     )
     field = simulate_field(
-        n_sources=options.n_sources,
-        shape=(options.size, options.size),
+        options.n_sources,
+        None if options.bands is None else band_names(options.bands),
+        (options.size, options.size),
         prior=_prior(options),
         rng=options.seed,
     )

@@ -148,7 +148,7 @@ def _add_simulate(parser):
         "--n-sources", type=_count, default=150, metavar="N", help="sources to draw (default: 150)"
     )
     parser.add_argument(
-        "--size", type=_count, default=512, metavar="PIXELS", help="side of the images (default: 512)"
+        "--size", type=_count, default=800, metavar="PIXELS", help="side of the images (default: 800)"
     )
     _add_bands(parser, "bands (default: ugriz)")
     parser.add_argument(
