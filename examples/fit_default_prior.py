@@ -5,11 +5,11 @@
 Reads, under ``$CELESTEPY_DATA/catalogs`` (default ``../shared/data`` beside the repository):
 
 * ``coadd_field_df.csv``: Photo on the Stripe 82 coadd, sources of SDSS field 4263/5/119, in magnitudes;
-* ``xdqso_relflux_fits_star.fits``: the stellar model of XDQSO (Bovy et al. 2011), Gaussian mixtures of the flux
-  ratios u/i, g/i, r/i, z/i of point sources on Stripe 82 in 47 bins of i, errors deconvolved.
+* ``xdqso_relflux_fits_star.fits``: the stellar model of XDQSO (Bovy et al. 2011), Gaussian mixtures of the
+  flux ratios u/i, g/i, r/i, z/i of point sources on Stripe 82 in 47 bins of i, errors deconvolved.
 
-and prints the laws, in magnitudes. ``--scores`` adds the held-out likelihoods by which the numbers of components
-were chosen. A field whose catalogue is to be scored must never be among these data.
+and prints the laws, in magnitudes. ``--scores`` adds the held-out likelihoods by which the numbers of
+components were chosen. A field whose catalogue is to be scored must never be among these data.
 """
 
 import argparse
@@ -23,8 +23,14 @@ from astropy.table import Table
 from scipy.optimize import minimize_scalar
 
 from celestepy.model.parameters import GALAXY, KINDS, STAR, Bands
-from celestepy.model.prior_fit import (ColorFit, color_errors, fit_axis_ratio, fit_dev_fraction, fit_radius,
-                                       log_likelihood)
+from celestepy.model.prior_fit import (
+    ColorFit,
+    color_errors,
+    fit_axis_ratio,
+    fit_dev_fraction,
+    fit_radius,
+    log_likelihood,
+)
 from celestepy.model.prior_laws import LogisticBeta
 from celestepy.model.priors import GalaxyPrior, Prior, StarPrior
 
@@ -32,8 +38,8 @@ LN_PER_MAG = np.log(10) / 2.5
 BANDS = Bands("ugriz")
 PIVOT = 1.0  # ln nmgy: r = 21.41
 
-# Flux errors (nmgy) of the coadd in ugriz: the robust scatter of single exposure minus coadd on the same sources,
-# divided by sqrt(20) exposures (u doubled, for its tails), and a calibration floor.
+# Flux errors (nmgy) of the coadd in ugriz: the robust scatter of single exposure minus coadd on the same
+# sources, divided by sqrt(20) exposures (more in u, for its tails), and a calibration floor.
 SKY_ERROR = {STAR: (0.08, 0.03, 0.04, 0.05, 0.15), GALAXY: (0.20, 0.07, 0.09, 0.09, 0.40)}
 CALIBRATION_ERROR = 0.02
 MISSING = 10.0  # fractional error that stands for "not measured"
@@ -79,33 +85,40 @@ def read_coadd(path, kind):
     table = Table.read(path)
     table = table[np.array([value == "True" for value in table["is_star"]]) == (kind == STAR)]
     prefix = "star" if kind == STAR else "gal"
-    colors = LN_PER_MAG * np.stack([np.asarray(table[f"{prefix}_color_{pair}"]) for pair in BANDS.color_names], axis=1)
+    names = [f"{prefix}_color_{pair}" for pair in BANDS.color_names]
+    magnitudes = np.stack([np.asarray(table[name]) for name in names], axis=1)
+    believable = np.all((magnitudes > np.array(BLUEST)) & (magnitudes < np.array(REDDEST)), axis=1)
+    colors = LN_PER_MAG * magnitudes
     log_flux = LN_PER_MAG * (22.5 - np.asarray(table[f"{prefix}_mag_r"]))
     fluxes = np.exp(np.column_stack([log_flux, colors]) @ BANDS.log_flux_matrix.T)
-    believable = np.all((colors > LN_PER_MAG * np.array(BLUEST)) & (colors < LN_PER_MAG * np.array(REDDEST)), axis=1)
     fractional = np.asarray(SKY_ERROR[kind]) / fluxes
-    fractional = np.where(fractional * LOWEST_SIGNAL_TO_NOISE < 1, np.hypot(fractional, CALIBRATION_ERROR), MISSING)
-    shapes = Table({"radius": table["gal_arcsec_scale"], "ratio": table["gal_ab"], "dev": table["gal_fracdev"]})
+    measured = fractional * LOWEST_SIGNAL_TO_NOISE < 1
+    fractional = np.where(measured, np.hypot(fractional, CALIBRATION_ERROR), MISSING)
+    columns = dict(radius="gal_arcsec_scale", ratio="gal_ab", dev="gal_fracdev")
+    shapes = Table({name: table[column] for name, column in columns.items()})
     errors = color_errors(fractional)
     _weigh_faint_u(colors, errors, fluxes, SKY_ERROR[kind][0])
     return DeepSample(colors, errors, log_flux, shapes)[believable]
 
 
 def _weigh_faint_u(colors, errors, fluxes, sky_error):
-    """Replace u - g and its error, in place, by the moments that a faint u flux allows.
+    """Replace u - g and its error, in place, by what a faint u flux says of them.
 
-    Calling such a u missing would leave only the blue ones among red faint galaxies; its logarithm as measured is far from
-    normal. The likelihood of the flux over the plausible range of u - g has a mean and a width that are neither.
+    Calling such a u missing would leave only the blue ones among red faint galaxies, and its logarithm as
+    measured is far from normal. The likelihood of the flux, over the plausible range of u - g, has a mean and
+    a variance; dividing out those of the range itself leaves a normal measurement, void for a void flux.
     """
     grid = np.linspace(*U_MINUS_G, 300) * LN_PER_MAG
     for k in np.flatnonzero(fluxes[:, 0] < FAINT_U * sky_error):
         chi = (fluxes[k, 0] - fluxes[k, 1] * np.exp(-grid)) / sky_error
-        weight = np.exp(-0.5 * chi**2)
-        weight /= weight.sum()
-        colors[k, 0] = weight @ grid
+        weight = np.exp(-0.5 * (chi**2 - np.min(chi**2)))
+        mean = np.average(grid, weights=weight)
+        variance = np.average((grid - mean)**2, weights=weight)
+        precision = max(1 / variance - 1 / grid.var(), 1 / MISSING**2)
+        colors[k, 0] = (mean / variance - grid.mean() / grid.var()) / precision
         errors[k, 0, :] = errors[k, :, 0] = 0.0
-        errors[k, 0, 0] = weight @ (grid - colors[k, 0])**2
-    failed = colors[:, 0] < U_MINUS_G[0] * LN_PER_MAG
+        errors[k, 0, 0] = 1 / precision
+    failed = fluxes[:, 0] > fluxes[:, 1] * np.exp(-U_MINUS_G[0] * LN_PER_MAG)
     errors[failed, 0, :] = errors[failed, :, 0] = 0.0
     errors[failed, 0, 0] = MISSING**2
 
@@ -124,7 +137,8 @@ def draw_xdqso(path, n, rng, faintest=21.0, steepness=0.12):
     keep = np.all(ratios > 1e-3, axis=1)
     logs = np.log(ratios[keep])
     log_flux = LN_PER_MAG * (22.5 - mags[chosen[keep]]) + logs[:, 2]
-    return DeepSample(np.diff(logs, axis=1), color_errors(np.full((keep.sum(), 5), CALIBRATION_ERROR)), log_flux)
+    errors = color_errors(np.full(logs.shape, CALIBRATION_ERROR))
+    return DeepSample(np.diff(logs, axis=1), errors, log_flux)
 
 
 def fit_colors(sample, settings, rng):
@@ -177,15 +191,16 @@ def fit_shapes(sample):
 
 PROVENANCE = {
     "command": "examples/fit_default_prior.py",
-    "colors": "natural-log flux ratios, by extreme deconvolution of Photo on the Stripe 82 coadd of SDSS field 4263/5/119 "
-              "({n_star} stars, {n_galaxy} galaxies); the stars together with {n_xdqso} drawn from the stellar mixtures of "
-              "XDQSO (Bovy et al. 2011), i < 21. The last component is a fixed broad one for rare objects. The mean colours of "
-              "galaxies change with the log flux: faint ones are bluer.",
-    "log_flux": "counts of the same stars and galaxies at 16 < r < 22, extended to a turnover at r = 23, about "
-                "the faintest that one SDSS exposure detects",
+    "colors": "natural-log flux ratios, by extreme deconvolution of Photo on the Stripe 82 coadd of SDSS "
+              "field 4263/5/119 ({n_star} stars, {n_galaxy} galaxies); the stars together with {n_xdqso} "
+              "drawn from the stellar mixtures of XDQSO (Bovy et al. 2011), i < 21. The last component is a "
+              "broad one of fixed weight for rare objects. Mean colours change with the log flux: faint "
+              "galaxies are bluer.",
+    "log_flux": "counts of the same stars and galaxies at 16 < r < 22, extended to a turnover at r = 23, "
+                "about the faintest that one SDSS exposure detects",
     "star_fraction": "ratio of these counts, integrated over all fluxes",
-    "log_radius": "circularised half-light radii of the coadd's galaxies above 0.12 arcsec, deconvolved of errors of "
-                  "0.03 to 0.2",
+    "log_radius": "circularised half-light radii of the coadd's galaxies above 0.12 arcsec, deconvolved of "
+                  "errors of 0.03 to 0.2",
     "axis_ratio": "the coadd's galaxies with r < 21.5; ratios below 0.1 only counted",
     "dev_fraction": "the coadd's galaxies with r < 21.5; fractions within 0.1 of an end only counted",
 }
@@ -215,11 +230,13 @@ def print_scores(directory, rng):
         reference = log_likelihood(published, sample.colors, sample.errors, sample.log_flux)
         print(f"{kind:7s} celeste2019 {reference.mean():.2f}")
         for n_components in range(2, 7):
-            for slope in (0.0, 0.2):
-                settings = replace(FITS[kind], n_components=n_components, slope=slope, n_starts=3, n_iterations=60)
+            for slope in (0.0, FITS[kind].slope):
+                settings = replace(FITS[kind], n_components=n_components, slope=slope, n_starts=3,
+                                   n_iterations=60)
                 gain = held_out_score(sample, settings, rng, also) - reference
+                error = gain.std() / len(gain)**0.5
                 print(f"{kind:7s} {n_components} components{', slope' if slope else '':7s} "
-                      f"{(gain + reference).mean():6.2f}, gain {gain.mean():.2f} +- {gain.std() / len(gain)**0.5:.2f}")
+                      f"{(gain + reference).mean():6.2f}, gain {gain.mean():.2f} +- {error:.2f}")
 
 
 def print_laws(prior):
@@ -230,8 +247,10 @@ def print_laws(prior):
         steepness = laws.log_flux.b / laws.log_flux.scale * 0.4
         print(f"\n{kind}: counts ~ 10^({steepness:.3f} r), turnover at r = "
               f"{22.5 - laws.log_flux.location / LN_PER_MAG:.2f}")
-        print("  weight   mean " + "   ".join(BANDS.color_names) + "    sd " + "   ".join(BANDS.color_names))
-        for weight, mean, covariance in zip(laws.colors.weights, laws.colors.means, laws.colors.covariances, strict=True):
+        names = "   ".join(BANDS.color_names)
+        print(f"  weight   mean {names}    sd {names}")
+        mixture = laws.colors
+        for weight, mean, covariance in zip(mixture.weights, mixture.means, mixture.covariances, strict=True):
             sd = np.sqrt(np.diag(covariance))
             print(f"  {weight:6.3f}  ", np.round(mean / LN_PER_MAG, 2), np.round(sd / LN_PER_MAG, 2))
         print("  all     ", np.round(laws.colors.mean / LN_PER_MAG, 2),
@@ -254,7 +273,8 @@ def rounded(prior, digits=5):
 
 def main():
     """Fit, print and, where asked, write the prior."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--output", type=Path, help="write the prior to this JSON file")
     parser.add_argument("--scores", action="store_true", help="also print held-out likelihoods (minutes)")
     parser.add_argument("--seed", type=int, default=1, help="seed of the random starts and draws")
