@@ -1,5 +1,6 @@
 """Where every source falls on every image, and the patches that a group of sources is fitted to."""
 
+from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -75,13 +76,33 @@ class Placement:
     def __init__(self, images, ra, dec, bands, radius=8.0, sky_factor=1.0):
         self.images, self.bands = list(images), bands
         self.ra, self.dec = np.atleast_1d(np.asarray(ra, float)), np.atleast_1d(np.asarray(dec, float))
-        located = [image.local_affine((self.ra, self.dec)) for image in self.images]
-        self.x, self.y, self.jacobian = (np.array([part[i] for part in located]) for i in range(3))
+        self.x, self.y, self.jacobian = self._locate(self.ra, self.dec)
         self.band_index = np.array([bands.names.index(image.band) for image in self.images])
         centres = [image.psf.at((image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2) for image in self.images]
         self.fwhm = np.array([psf.fwhm for psf in centres])
         self.half_width = np.maximum(np.ceil(radius * self.fwhm), 8).astype(int)
         self.sky_sd = sky_factor * np.array([measure_sky_error(image) for image in self.images])
+
+    def _locate(self, ra, dec):
+        located = [image.local_affine((ra, dec)) for image in self.images]
+        return tuple(np.array([part[i] for part in located]) for i in range(3))
+
+    def at(self, ra, dec):
+        """The same images with sources at other positions (degrees, shape (S,))."""
+        other = copy(self)
+        other.ra, other.dec = np.atleast_1d(np.asarray(ra, float)), np.atleast_1d(np.asarray(dec, float))
+        other.x, other.y, other.jacobian = self._locate(other.ra, other.dec)
+        return other
+
+    def with_more(self, ra, dec):
+        """The same images and sources, and more sources behind them."""
+        other = copy(self)
+        ra, dec = np.atleast_1d(np.asarray(ra, float)), np.atleast_1d(np.asarray(dec, float))
+        new = self._locate(ra, dec)
+        other.ra, other.dec = np.concatenate([self.ra, ra]), np.concatenate([self.dec, dec])
+        other.x, other.y, other.jacobian = (np.concatenate([getattr(self, name), part], axis=1)
+                                            for name, part in zip(("x", "y", "jacobian"), new, strict=True))
+        return other
 
     def psf(self, image, source):
         """PSF of an image at a source."""

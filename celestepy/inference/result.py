@@ -8,6 +8,8 @@ import numpy as np
 from celestepy.catalog.catalog import Catalog
 from celestepy.catalog.columns import Flag, Status
 from celestepy.catalog.posterior import Posterior
+from celestepy.inference.group_fit import contribution
+from celestepy.inference.rendering import model_images
 from celestepy.model.parameters import GALAXY, KINDS, STAR, layout
 from celestepy.model.transforms import to_scene
 
@@ -30,13 +32,20 @@ class Result:
         Whether the run was stopped before all sources were fitted.
     n_dropped : int
         Seeds left out because the pixels do not support their existence.
+    placement, scenes
+        Where the sources lie on the images, and what each adds to them.
     """
 
     catalog: Catalog
     settings: dict
     interrupted: bool
     n_dropped: int
+    placement: object = field(repr=False, default=None)
     scenes: dict = field(repr=False, default_factory=dict)
+
+    def model_images(self):
+        """Expected pixels of every image under the best hypotheses, sky included (nmgy per pixel)."""
+        return model_images(self.placement, self.scenes)
 
     @property
     def summary(self):
@@ -47,21 +56,19 @@ class Result:
         return f"{len(self.catalog)} sources ({verdicts}); {self.n_dropped} seeds without support{tail}"
 
 
-def assemble(placement, seeds, prior, fits, engine, interrupted):
+def assemble(sweeps, fits, duplicates, engine, interrupted):
     """Build the result from the fits of all groups.
 
     Parameters
     ----------
-    placement : `~celestepy.inference.placement.Placement`
-        Sources on images.
-    seeds : `~celestepy.inference.seed_table.SeedArrays`
-        The seeds.
-    prior : `~celestepy.model.priors.Prior`
-        The prior.
+    sweeps : `~celestepy.inference.sweeps.Sweeps`
+        Seeds, sources on images and the prior.
     fits : dict
         Source -> (GroupFit, exception or None, label of the group).
+    duplicates : `~celestepy.inference.seed_table.SeedArrays`
+        Seeds that were not fitted because others lie at the same places.
     engine : object
-        With ``settings()`` and ``existence_threshold``.
+        With ``settings()``, ``name``, ``existence_threshold`` and ``drop_doubtful``.
     interrupted : bool
         Whether the run was stopped.
 
@@ -69,19 +76,33 @@ def assemble(placement, seeds, prior, fits, engine, interrupted):
     -------
     Result
     """
+    seeds, placement, prior = sweeps.seeds, sweeps.placement, sweeps.prior
     rows = [_row(k, *fits.get(k, (None, -1)), placement, prior, engine, k not in fits or interrupted)
             for k in range(len(seeds))]
-    kept = [row for row in rows if row is not None]
-    index = np.array([row["id"] for row in kept], dtype=int)
-    posterior = Posterior.stack([row.pop("components") for row in kept], len(prior.bands))
-    scenes = {row["id"]: row.pop("scene") for row in kept}
-    columns = {name: np.array([row[name] for row in kept]) for name in kept[0]} if kept else {}
-    if kept:
-        columns["flags"] = columns["flags"] | _seed_flags(placement, seeds, index)
+    kept = [k for k, row in enumerate(rows) if row is not None]
+    index = np.array(kept, dtype=int)
+    flags = _seed_flags(placement, seeds, index)
+    for k, flag in zip(kept, flags, strict=True):
+        rows[k] |= dict(id=int(seeds.ids[k]), flags=rows[k]["flags"] | int(flag))
+    second = [_blank(int(number), Status.NOT_FITTED, "another seed lies at the same place; see the row before",
+                     Flag.DUPLICATE_SEED) for number in duplicates.ids]
+    ra, dec = np.concatenate([seeds.ra[index], duplicates.ra]), np.concatenate([seeds.dec[index], duplicates.dec])
+    catalog = _catalog([rows[k] for k in kept] + second, ra, dec, prior, engine)
+    n_dropped = len(rows) - len(kept)
+    return Result(catalog, engine.settings(), interrupted, n_dropped, sweeps.placement,
+                  {k: rows[k]["scene"] for k in kept if rows[k]["scene"] is not None})
+
+
+def _catalog(rows, ra, dec, prior, engine):
+    """The catalogue in the order of the sources' numbers."""
+    order = np.argsort([row["id"] for row in rows], kind="stable")
+    rows = [rows[k] for k in order]
+    posterior = Posterior.stack([row["components"] for row in rows], len(prior.bands))
+    names = [name for name in (rows[0] if rows else {}) if name not in ("components", "scene")]
+    columns = {name: np.array([row[name] for row in rows]) for name in names}
     meta = dict(method=engine.name, settings=engine.settings() | {"prior": prior.name})
-    catalog = Catalog.from_posterior(posterior, ra=seeds.ra[index], dec=seeds.dec[index], bands=prior.bands,
-                                     diagnostics=columns, meta=meta)
-    return Result(catalog, engine.settings(), interrupted, len(rows) - len(kept), scenes)
+    return Catalog.from_posterior(posterior, ra=ra[order], dec=dec[order], bands=prior.bands, diagnostics=columns,
+                                  meta=meta)
 
 
 def _blank(k, status, message, flags=0):
@@ -123,13 +144,13 @@ def _fitted_row(k, i, fit, label, placement, prior, doubtful):
     if not components:
         return _blank(k, Status.FAILED, "neither type could be fitted: the Hessian is not positive definite at the "
                       "optimum; look at the pixels for artefacts", Flag.FAILED)
-    scene = to_scene(types.best.kinds[i], types.best.vectors[i], prior.bands)[0]
+    scene = contribution([(types.best.kinds[i], types.best.vectors[i], 1.0)], prior.bands)
     snr, blendedness, bands_seen = _shares(fit, i, placement, prior.bands)
     relevant = [hypothesis for hypothesis, log_weight in zip(types.hypotheses, types.log_weights, strict=True)
                 if log_weight > -7]
     converged = all(hypothesis.minimum.converged for hypothesis in relevant)
     flags = _flags(fit, evidence, converged, snr, bands_seen, doubtful, prior)
-    return dict(id=k, components=components, scene=(types.best.kinds[i] == GALAXY, scene),
+    return dict(id=k, components=components, scene=scene,
                 log_evidence_star=evidence[STAR], log_evidence_galaxy=evidence[GALAXY],
                 log_evidence_existence=fit.existence[k], snr=snr,
                 status=int(Status.CONVERGED if converged else Status.NOT_CONVERGED), flags=int(flags),
@@ -189,7 +210,7 @@ def _flags(fit, evidence, converged, snr, bands_seen, doubtful, prior):
 
 def _seed_flags(placement, seeds, index):
     """Flags that follow from where a source lies: edges, masked centres, saturation."""
-    flags = np.zeros(len(index), dtype=int)
+    flags = np.where(seeds.found[index], int(Flag.FROM_RESIDUAL), 0)
     for n, image in enumerate(placement.images):
         ny, nx = image.shape
         x, y = placement.x[n, index], placement.y[n, index]

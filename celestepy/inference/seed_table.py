@@ -1,14 +1,17 @@
 """Seeds as the engines need them: plain arrays in degrees and arcseconds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import astropy.units as u
 import numpy as np
+from scipy.spatial import cKDTree
 
 __all__ = ["SeedArrays", "read_seeds"]
 
 # Smallest prior width of a position (arcsec): detections are never better than their systematic errors.
 _MIN_POSITION_SD, _DEFAULT_POSITION_SD = 0.15, 0.28
+# Seeds closer than this (arcsec) are one source given twice.
+_SAME_PLACE = 0.2
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,10 @@ class SeedArrays:
         Bits of `~celestepy.detection.SeedFlag`, shape (S,).
     fluxes : dict of str to `~numpy.ndarray`
         First fluxes by band (nmgy), where the seeds have them.
+    ids : `~numpy.ndarray`
+        Number of each source in the catalogue, shape (S,).
+    found : `~numpy.ndarray`
+        True for sources that were not among the seeds but found by the fit itself, shape (S,).
     """
 
     ra: np.ndarray
@@ -32,6 +39,8 @@ class SeedArrays:
     position_sd: np.ndarray
     flags: np.ndarray
     fluxes: dict
+    ids: np.ndarray
+    found: np.ndarray
 
     def __len__(self):
         return len(self.ra)
@@ -45,6 +54,33 @@ class SeedArrays:
         """Largest first flux over the bands (nmgy), shape (S,); zero where nothing is known."""
         known = [np.nan_to_num(flux) for flux in self.fluxes.values()]
         return np.max(known, axis=0) if known else np.zeros(len(self))
+
+    def first_of_each(self):
+        """Whether each seed is the first one at its place, shape (S,)."""
+        first = np.ones(len(self), dtype=bool)
+        offsets = self.tangent_plane()
+        if len(self) > 1:
+            for i, j in sorted(map(sorted, cKDTree(offsets).query_pairs(_SAME_PLACE))):
+                first[j] &= not first[i]
+        return first
+
+    def rows(self, index):
+        """Some of the seeds."""
+        parts = {each.name: getattr(self, each.name) for each in fields(self)}
+        fluxes = {band: flux[index] for band, flux in parts.pop("fluxes").items()}
+        return SeedArrays(**{name: part[index] for name, part in parts.items()}, fluxes=fluxes)
+
+    def with_more(self, ra, dec, fluxes, position_sd=_DEFAULT_POSITION_SD):
+        """These seeds and others that the fit has found, with fluxes by band."""
+        n, bands = len(ra), set(self.fluxes) | set(fluxes)
+        blank = {band: (self.fluxes.get(band, np.zeros(len(self))), fluxes.get(band, np.zeros(n))) for band in bands}
+        return SeedArrays(
+            np.concatenate([self.ra, ra]), np.concatenate([self.dec, dec]),
+            np.concatenate([self.position_sd, np.full(n, position_sd)]),
+            np.concatenate([self.flags, np.zeros(n, dtype=int)]),
+            {band: np.concatenate(parts) for band, parts in blank.items()},
+            np.concatenate([self.ids, self.ids.max(initial=-1) + 1 + np.arange(n)]),
+            np.concatenate([self.found, np.ones(n, dtype=bool)]))
 
     def tangent_plane(self):
         """Offsets from the middle of the seeds to the East and North (arcsec), shape (S, 2)."""
@@ -89,7 +125,7 @@ def read_seeds(seeds):
     flags = np.asarray(table["flags"], dtype=int) if "flags" in names else np.zeros(len(ra), dtype=int)
     fluxes = {name[5:]: _plain(table[name], u.nmgy) for name in names
               if name.startswith("flux_") and not name.endswith("_err")}
-    return SeedArrays(ra, dec, position_sd, flags, fluxes)
+    return SeedArrays(ra, dec, position_sd, flags, fluxes, np.arange(len(ra)), np.zeros(len(ra), dtype=bool))
 
 
 def _plain(column, unit):

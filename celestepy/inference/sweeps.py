@@ -1,0 +1,201 @@
+"""The sweeps of the fast mode over a field: first fits, search for companions, final fits."""
+
+import logging
+
+import numpy as np
+
+from celestepy.images.wcs import from_tangent_offsets
+from celestepy.inference.companions import may_be_pair, missing_peaks, try_split
+from celestepy.inference.executors import run_tasks
+from celestepy.inference.group_fit import GroupFitter, contribution
+from celestepy.inference.groups import link, windows
+from celestepy.inference.placement import Contribution, Placement
+from celestepy.model.parameters import GALAXY, layout, scene_layout
+
+__all__ = ["Sweeps"]
+
+log = logging.getLogger(__name__)
+
+# A source is subtracted from patches up to this many FWHM (plus its own half-light radii) away.
+_REACH_FWHM, _REACH_RADII = 5.0, 4.0
+# A source that moves farther than this many standard deviations of its seed's position is not where it was seen.
+_MAX_SHIFT = 4.0
+# A missing source is looked for this close to a known one, in FWHM.
+_SEARCH_FWHM = 2.5
+# A peak of the residuals fainter than this share of the source beside it may be an error of that source's model:
+# of the PSF, or of a galaxy with more structure than two smooth profiles.
+_LEAST_SHARE = 0.1
+
+
+class Sweeps:
+    """The state of a fit of a field: what is known of every source so far."""
+
+    def __init__(self, settings, images, seeds, prior):
+        self.settings, self.seeds, self.prior = settings, seeds, prior
+        self.bands = prior.bands
+        self.placement = Placement(images, seeds.ra, seeds.dec, self.bands, settings.patch_radius,
+                                   settings.sky_factor)
+        self.radii = np.zeros(len(seeds))
+        self._place()
+        self.contributions = {k: self._star(k) for k in range(len(seeds))}
+        self.vectors = {}
+
+    def _place(self):
+        """Everything that follows from where the sources are."""
+        seeds, settings = self.seeds, self.settings
+        self.placement = self.placement.at(seeds.ra, seeds.dec)
+        threshold = settings.existence_threshold if settings.drop_doubtful else -np.inf
+        self.fitter = GroupFitter(self.placement, self.prior, seeds.position_sd, settings.newton, threshold)
+        self.offsets = seeds.tangent_plane()
+        self.radii = np.concatenate([self.radii, np.zeros(len(seeds) - len(self.radii))])
+
+    def _star(self, k):
+        at = scene_layout(len(self.bands))
+        scene = np.zeros((1, at.size))
+        scene[0, at.fluxes] = self.seeds.flux_of(k, self.bands)
+        return Contribution(np.array([False]), scene)
+
+    def _windows(self):
+        sigmas = np.hypot(self.fitter.fwhm / 2.355, 0.8 * self.radii)
+        labels, neighbours = link(self.offsets, sigmas, self.settings.link_threshold)
+        return labels, windows(labels, neighbours, self.settings.max_group)
+
+    def _neighbours(self, members):
+        """Contributions of the sources near a group."""
+        reach = _REACH_FWHM * self.fitter.fwhm + _REACH_RADII * self.radii
+        patch = self.settings.patch_radius * self.fitter.fwhm
+        gap = np.min([np.abs(self.offsets - self.offsets[k]).max(axis=1) for k in members], axis=0)
+        near = np.flatnonzero(gap < patch + reach)
+        return {k: self.contributions[k] for k in near.tolist() if k not in members}
+
+    def first(self, only=None, **run):
+        """One joint fit of every group as galaxies, the brightest first; of groups with some sources `only`.
+
+        Groups are done in tiers of brightness, each knowing the fits of the tiers before it: a faint source beside a
+        bright galaxy would otherwise be drawn into whatever the first guess of that galaxy leaves over.
+        """
+        _, tasks = self._windows()
+        if only is not None:
+            tasks = [task for task in tasks if only.intersection(task[0])]
+        for tier in self._tiers(tasks):
+            results, interrupted = run_tasks(self._quick, tier, description="first sweep", **run)
+            for (members, centres), hypothesis in zip(tier, results, strict=True):
+                if hypothesis is not None and np.isfinite(hypothesis.minimum.value):
+                    for k in centres:
+                        self._learn(k, hypothesis.vectors[members.index(k)])
+            if interrupted:
+                return True
+        return False
+
+    def _tiers(self, tasks):
+        """Tasks by the peak brightness of their seeds, one tier for each factor of about four."""
+        brightness = [max(self.seeds.brightness[k] for k in members) for members, _ in tasks]
+        finite = np.log(np.maximum(brightness, 1e-3)) / np.log(4)
+        tiers = np.clip(np.floor(finite), np.floor(np.median(finite)) - 1 if len(tasks) else 0, None)
+        return [[task for task, own in zip(tasks, tiers, strict=True) if own == tier]
+                for tier in np.unique(tiers)[::-1]]
+
+    def _quick(self, task):
+        members, _ = task
+        try:
+            return self.fitter.quick(members, self._neighbours(members))
+        except Exception:  # one bad source must not end the run; the second sweep reports it
+            log.exception("first sweep failed for the sources %s", members)
+            return None
+
+    def _learn(self, k, vector):
+        at = layout(GALAXY, len(self.bands))
+        if np.hypot(*vector[at.position]) > _MAX_SHIFT * max(self.seeds.position_sd[k], 0.25 * self.fitter.fwhm):
+            return  # it went after some other source's light; its first guess is the better one
+        self.vectors[k] = {GALAXY: vector}
+        self.contributions[k] = contribution([(GALAXY, vector, 1.0)], self.bands)
+        self.radii[k] = min(float(np.exp(vector[at.log_radius])), 10 * self.fitter.fwhm)
+
+    def search(self, **run):
+        """Look for sources that the seeds miss, and fit their groups for the first time."""
+        labels, _ = self._windows()
+        peaks = missing_peaks(self.placement, self.contributions, labels, self.settings.search_threshold,
+                              _SEARCH_FWHM * self.fitter.fwhm)
+        peaks = peaks[self._stands_out(peaks)]
+        single = np.bincount(labels)[labels] == 1 if len(labels) else np.zeros(0, bool)
+        near_peak = set(np.flatnonzero(np.isin(labels, np.asarray(peaks["group"]))).tolist()) if len(peaks) else set()
+        candidates = [k for k in self.vectors if single[k] and k not in near_peak
+                      and may_be_pair(self.vectors[k][GALAXY], len(self.bands), self.fitter.fwhm)]
+        splits, interrupted = run_tasks(self._split, candidates, description="splitting", **run)
+        changed = self._add_splits([split for split in splits if split is not None])
+        if len(peaks):
+            fluxes = {band: np.maximum(flux, 0) for band, flux in zip(peaks.bands, peaks.flux.T, strict=True)}
+            changed |= self._add(peaks.ra, peaks.dec, fluxes)
+        log.info("%d residual peaks and %d splits among %d candidates", len(peaks), sum(s is not None for s in splits),
+                 len(candidates))
+        return interrupted or (bool(changed) and self.first(only=changed, **run))
+
+    def _stands_out(self, peaks):
+        """Peaks that are no mere error of the model of the source beside them."""
+        total = np.array([self.contributions[k].scenes[:, : len(self.bands)].sum(axis=0) for k in range(len(self.seeds))])
+        order = [self.bands.names.index(band) for band in peaks.bands]
+        keep = np.zeros(len(peaks), dtype=bool)
+        for i, (ra, dec) in enumerate(zip(peaks.ra, peaks.dec, strict=True)):
+            east = (self.seeds.ra - ra) * np.cos(np.radians(dec)) * 3600
+            near = np.hypot(east, (self.seeds.dec - dec) * 3600) < _SEARCH_FWHM * self.fitter.fwhm + 2 * self.radii
+            beside = total[near][:, order].max(axis=0) if near.any() else np.zeros(len(order))
+            keep[i] = np.max(peaks.flux[i] / np.maximum(beside, 1e-9)) > _LEAST_SHARE
+        return keep
+
+    def _split(self, k):
+        try:
+            return try_split(self.fitter, k, self.vectors[k][GALAXY], self._neighbours([k]),
+                             {k: self.contributions[k]})
+        except Exception:  # one bad source must not end the run; it simply stays whole
+            log.exception("splitting failed for the source %d", k)
+            return None
+
+    def _add_splits(self, splits):
+        """Move each split source to one of the two places and add the other."""
+        changed = set()
+        for split in splits:
+            k = split.source
+            ra, dec = from_tangent_offsets(split.offsets[:, 0], split.offsets[:, 1], self.seeds.ra[k], self.seeds.dec[k])
+            self.seeds.ra[k], self.seeds.dec[k] = ra[0], dec[0]
+            for b, band in enumerate(self.bands):
+                if band in self.seeds.fluxes:
+                    self.seeds.fluxes[band][k] = split.fluxes[0, b]
+            changed |= self._add(ra[1:], dec[1:], {band: split.fluxes[1:, b] for b, band in enumerate(self.bands)})
+            self._forget(k)
+            changed.add(k)
+        return changed
+
+    def _add(self, ra, dec, fluxes):
+        """Take new sources into the field; their indices."""
+        before = len(self.seeds)
+        self.seeds = self.seeds.with_more(ra, dec, fluxes)
+        self._place()
+        new = set(range(before, len(self.seeds)))
+        for k in new:
+            self._forget(k)
+        return new
+
+    def _forget(self, k):
+        """Back to the first guess of a source."""
+        self.vectors.pop(k, None)
+        self.contributions[k] = self._star(k)
+        self.radii[k] = 0.0
+
+    def second(self, **run):
+        """Types, evidences and existence for every group."""
+        labels, tasks = self._windows()
+
+        def work(task):
+            members, _ = task
+            try:
+                return self.fitter.full(members, self._neighbours(members), self.contributions, self.vectors)
+            except Exception as error:  # one bad source must not end the run; its rows carry the message
+                log.exception("fit failed for the sources %s", members)
+                return error
+
+        results, interrupted = run_tasks(work, tasks, description="fit", **run)
+        fits = {}
+        for (_, centres), result in zip(tasks, results, strict=True):
+            for k in centres:
+                fits[k] = (result, int(labels[k]))
+        return fits, interrupted
