@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from celestepy.inference.fluxes import flux_posterior, log_flux_mixture
+from celestepy.inference.fluxes import flux_mode, log_flux_mixture
 from celestepy.model.parameters import GALAXY, layout, scene_layout
 
 __all__ = ["LinearFluxes", "start_vector", "unit_scene"]
@@ -12,7 +12,7 @@ TRIAL_RADII = (0.25, 0.7, 2.0)
 
 
 def unit_scene(n_bands, radius=None, dev_fraction=0.3):
-    """Scene vector of a source of unit flux in every band: a star, or a round galaxy of a given radius (arcsec)."""
+    """Scene vector with unit flux in every band: a star, or a round galaxy of a given radius (arcsec)."""
     at = scene_layout(n_bands)
     scene = np.zeros(at.size)
     scene[at.fluxes] = 1.0
@@ -23,7 +23,7 @@ def unit_scene(n_bands, radius=None, dev_fraction=0.3):
 
 
 class LinearFluxes:
-    """Weighted linear least squares of all fluxes of a group, and the sky levels, at fixed positions and shapes.
+    """Linear least squares of the fluxes of a group and the sky levels, at fixed positions and shapes.
 
     Parameters
     ----------
@@ -38,15 +38,13 @@ class LinearFluxes:
     """
 
     def __init__(self, likelihood, patches, band_index, sky_sd):
-        self.likelihood, self.band_index, self.sky_sd = likelihood, np.asarray(band_index), sky_sd
+        self.likelihood = likelihood
         self.n_sources, self.n_bands = likelihood.n_sources, likelihood.n_bands
-        self._data = []
-        for patch in patches:
-            weight = patch.weight / np.maximum(patch.background, 1e-12) if patch.poisson else patch.weight
-            self._data.append((weight.ravel(), (patch.data - patch.background).ravel()))
+        self._images = [_WeightedImage(patch, sd) for patch, sd in zip(patches, sky_sd, strict=True)]
+        self._entries = [slice(band, None, self.n_bands) for band in band_index]
 
     def solve(self, is_galaxy, scenes):
-        """Fluxes, information and the gain in log likelihood for some shapes.
+        """Normal equations of the fluxes for some shapes.
 
         Parameters
         ----------
@@ -65,16 +63,30 @@ class LinearFluxes:
         """
         size = self.n_sources * self.n_bands
         information, right_side = np.zeros((size, size)), np.zeros(size)
-        profiles = self.likelihood.profiles(np.asarray(is_galaxy), np.asarray(scenes))
-        for n, (profile, (weight, data)) in enumerate(zip(profiles, self._data, strict=True)):
-            design = np.concatenate([profile.reshape(self.n_sources, -1), np.ones((1, weight.size))])
-            weighted = design * weight
-            normal, moment = weighted @ design.T, weighted @ data
-            normal[-1, -1] += 1 / self.sky_sd[n] ** 2
-            where = np.arange(self.n_sources) * self.n_bands + self.band_index[n]
-            information[np.ix_(where, where)] += normal[:-1, :-1] - np.outer(normal[:-1, -1], normal[-1, :-1]) / normal[-1, -1]
-            right_side[where] += moment[:-1] - normal[:-1, -1] * moment[-1] / normal[-1, -1]
+        profiles = self.likelihood.profiles(is_galaxy, scenes)
+        for profile, image, entries in zip(profiles, self._images, self._entries, strict=True):
+            normal, moment = image.normal_equations(profile.reshape(self.n_sources, -1))
+            information[entries, entries] += normal
+            right_side[entries] += moment
         return information, right_side
+
+
+class _WeightedImage:
+    """The data of a patch as least squares needs them."""
+
+    def __init__(self, patch, sky_sd):
+        weight = patch.weight / np.maximum(patch.background, 1e-12) if patch.poisson else patch.weight
+        self.weight = weight.ravel()
+        weighted = self.weight * (patch.data - patch.background).ravel()
+        self.moments = np.stack([self.weight, weighted], axis=1)
+        self.sky_information, self.sky_moment = self.weight.sum() + 1 / sky_sd**2, weighted.sum()
+
+    def normal_equations(self, profiles):
+        """Information (K, K) and right side (K,) for profiles (K, pixels), the sky level marginalised."""
+        with_sky, moment = (profiles @ self.moments).T
+        normal = (profiles * self.weight) @ profiles.T
+        return (normal - np.outer(with_sky, with_sky / self.sky_information),
+                moment - with_sky * (self.sky_moment / self.sky_information))
 
 
 def _solve(information, right_side):
@@ -105,35 +117,32 @@ def start_vector(kinds, linear, prior, bands, fwhm):
         Free vector of each source.
     """
     is_galaxy = np.array([kind == GALAXY for kind in kinds])
-    radii = _radii(is_galaxy, linear, fwhm)
-    scenes = np.array([unit_scene(len(bands), radius if galaxy else None)
-                       for galaxy, radius in zip(is_galaxy, radii, strict=True)])
-    information, right_side = linear.solve(is_galaxy, scenes)
-    fluxes = _solve(information, right_side)
-    return [_free_vector(kind, k, fluxes, information, prior, bands, radius)
-            for k, (kind, radius) in enumerate(zip(kinds, radii, strict=True))]
+    radius, fluxes, information = _best_radius(is_galaxy, linear, fwhm)
+    return [_free_vector(kind, k, fluxes, information, prior, bands, radius) for k, kind in enumerate(kinds)]
 
 
-def _radii(is_galaxy, linear, fwhm):
-    """The trial radius that explains most, the same for all galaxies of the group."""
-    if not is_galaxy.any():
-        return np.full(len(is_galaxy), fwhm)
-    gains = []
-    for trial in TRIAL_RADII:
-        scenes = np.array([unit_scene(linear.n_bands, trial * fwhm if galaxy else None) for galaxy in is_galaxy])
+def _best_radius(is_galaxy, linear, fwhm):
+    """The trial radius that explains most, for all galaxies together; the fluxes and their information."""
+    best = None
+    for trial in TRIAL_RADII if is_galaxy.any() else TRIAL_RADII[:1]:
+        radii = [trial * fwhm if galaxy else None for galaxy in is_galaxy]
+        scenes = np.array([unit_scene(linear.n_bands, radius) for radius in radii])
         information, right_side = linear.solve(is_galaxy, scenes)
-        gains.append(right_side @ _solve(information, right_side))
-    return np.full(len(is_galaxy), TRIAL_RADII[int(np.argmax(gains))] * fwhm)
+        fluxes = _solve(information, right_side)
+        gain = float(right_side @ fluxes)
+        if best is None or gain > best[0]:
+            best = gain, trial * fwhm, fluxes, information
+    return best[1:]
 
 
 def _free_vector(kind, k, fluxes, information, prior, bands, radius):
     n_bands = len(bands)
     own = slice(k * n_bands, (k + 1) * n_bands)
     mixture = log_flux_mixture(getattr(prior, kind), _guess(fluxes[own], bands), bands)
-    posterior = flux_posterior(fluxes[own], information[own, own], mixture, n_draws=2)
     at = layout(kind, n_bands)
     theta = np.zeros(at.size)
-    theta[at.log_fluxes] = np.linalg.solve(bands.log_flux_matrix, posterior.mode)
+    mode = flux_mode(fluxes[own], information[own, own], mixture)
+    theta[at.log_fluxes] = np.linalg.solve(bands.log_flux_matrix, mode)
     if kind == GALAXY:
         theta[at.log_radius] = np.log(radius)
         theta[at.ellipticity] = 0.05, 0.05
