@@ -4,7 +4,7 @@ The pixels are rendered here, one Gaussian component at a time in NumPy, and not
 them, so that a simulation tests the kernel too.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import astropy.units as u
@@ -18,11 +18,12 @@ from celestepy.images.image import Image
 from celestepy.images.noise import PoissonNoise
 from celestepy.images.psf import MixturePSF
 from celestepy.images.psf_mixture import PSFMixture
-from celestepy.images.wcs import as_astrometry
-from celestepy.model.parameters import GALAXY, KINDS, STAR, scene_layout
+from celestepy.images.wcs import as_astrometry, from_tangent_offsets
+from celestepy.model.parameters import GALAXY, KINDS, STAR
 from celestepy.model.priors import Prior, catalog_table
-from celestepy.model.profiles import DE_VAUCOULEURS, EXPONENTIAL
-from celestepy.model.transforms import MAGNITUDE, to_scene
+from celestepy.model.rendering import add_image, filter_power, source_mixture
+from celestepy.model.source import Source
+from celestepy.model.transforms import MAGNITUDE
 
 __all__ = ["SDSS", "Conditions", "SimulatedField", "sdss_like_psf", "simulate_field"]
 
@@ -70,7 +71,6 @@ PIXEL_SCALE = 0.396  # arcsec, SDSS
 _PSF_FLUXES = np.array([0.69, 0.26, 0.05])
 _PSF_WIDTHS = np.array([1.0, 1.7, 3.6])
 _MARGIN = 12  # pixels between the edge and the nearest source
-_REACH = 6.0  # standard deviations to which a component is rendered: it loses exp(-18) of its flux
 _FEWEST_ACCEPTED = 1e-3  # share of the draws below which drawing is given up
 
 
@@ -146,6 +146,7 @@ def simulate_field(
     bands=None,
     shape=(800, 800),
     *,
+    sources=None,
     prior=None,
     population="prior",
     rng=None,
@@ -169,6 +170,8 @@ def simulate_field(
         Bands; those of the prior by default.
     shape : (int, int)
         Shape (ny, nx) of each image.
+    sources : sequence of Source, optional
+        These sources, in the same bands, instead of `n_sources` drawn from the prior.
     prior : Prior, optional
         Population to draw from; `Prior.default` by default.
     population : {"prior", "paper"}
@@ -203,8 +206,8 @@ def simulate_field(
     Raises
     ------
     ValueError
-        If a band has no conditions, the sources do not fit into the field at the separation wanted, or hardly
-        any draw is detectable.
+        If a band has no conditions, sources are given in other bands, the sources do not fit into the field
+        at the separation wanted, or hardly any draw is detectable.
     """
     if population not in ("prior", "paper"):
         raise ValueError(f"population must be 'prior' or 'paper', got {population!r}")
@@ -213,11 +216,14 @@ def simulate_field(
         prior = Prior.load("celeste2019") if population == "paper" else Prior.default()
     prior = prior.for_bands(prior.bands if bands is None else bands)
     frames = _frames(prior.bands, shape, conditions or SDSS, n_exposures, center, pixel_scale, rotation, rng)
-    sources, snr = _draw(prior, n_sources, frames, min_snr, bright_limit, rng)
-    positions = _place(n_sources, shape, min_separation / pixel_scale, rng)
-    ra, dec = frames[0].astrometry.pixel_to_sky(*positions.T)
-    truth = _truth(prior, sources, snr, ra, dec, positions, pixel_scale)
-    return SimulatedField([_observe(frame, sources, ra, dec, noise, rng) for frame in frames], truth, prior)
+    if sources is None:
+        sources = _draw(prior, n_sources, frames, min_snr, bright_limit, rng)
+        positions = _place(n_sources, shape, min_separation / pixel_scale, rng)
+        ra, dec = frames[0].astrometry.pixel_to_sky(*positions.T)
+        sources = [replace(source, ra=ra[k], dec=dec[k]) for k, source in enumerate(sources)]
+    _check_bands(sources, prior.bands)
+    truth = _truth(sources, prior.bands, frames)
+    return SimulatedField([_observe(frame, sources, noise, rng) for frame in frames], truth, prior)
 
 
 @dataclass(frozen=True)
@@ -230,6 +236,8 @@ class _Frame:
     shape: tuple
     wcs: WCS
     astrometry: object
+    jacobian: np.ndarray
+    pixel_scale: float
     psf: MixturePSF
     conditions: Conditions
 
@@ -238,32 +246,6 @@ class _Frame:
         """Variance of the empty sky, nmgy^2."""
         photons = self.conditions.photons_per_nanomaggy
         return self.conditions.sky / photons + self.conditions.variance / photons**2
-
-
-@dataclass(frozen=True)
-class _Drawn:
-    """One source drawn from the prior."""
-
-    kind: str
-    theta: np.ndarray
-    scene: np.ndarray
-    n_bands: int
-
-    def mixture(self, frame, jacobian):
-        """Its image of unit flux as Gaussians in pixels: amplitudes, means (n, 2), covariances (n, 2, 2)."""
-        psf = frame.psf.at(0.0, 0.0)
-        seeing = psf.covariances[:, [0, 1, 1, 2]].reshape(-1, 2, 2)
-        if self.kind == STAR:
-            return psf.amplitudes, psf.means, seeing
-        at = scene_layout(self.n_bands)
-        suu, suv, svv = self.scene[at.shape]
-        dev = self.scene[at.dev_fraction]
-        shares = np.concatenate([dev * DE_VAUCOULEURS.amplitudes, (1 - dev) * EXPONENTIAL.amplitudes])
-        variances = np.concatenate([DE_VAUCOULEURS.variances, EXPONENTIAL.variances])
-        ellipse = jacobian @ np.array([[suu, suv], [suv, svv]]) @ jacobian.T
-        covariances = variances[:, None, None, None] * ellipse + seeing
-        means = np.broadcast_to(psf.means, (len(shares), *psf.means.shape))
-        return np.outer(shares, psf.amplitudes).ravel(), means.reshape(-1, 2), covariances.reshape(-1, 2, 2)
 
 
 def _frames(bands, shape, conditions, n_exposures, center, pixel_scale, rotation, rng):
@@ -277,10 +259,19 @@ def _frames(bands, shape, conditions, n_exposures, center, pixel_scale, rotation
             dither = np.zeros(2) if alone else rng.uniform(-4, 4, 2)
             seeing = conditions[band].fwhm * (1.0 if alone else np.exp(0.1 * rng.standard_normal()))
             wcs = _tangent_wcs(shape, center, pixel_scale, rotation, dither)
-            psf = sdss_like_psf(seeing / pixel_scale)
-            frames.append(_Frame(band if alone else f"{band}{k + 1}", band, index, tuple(shape), wcs,
-                                 as_astrometry(wcs), psf, conditions[band]))
+            astrometry = as_astrometry(wcs)
+            name = band if alone else f"{band}{k + 1}"
+            jacobian, psf = astrometry.local_affine(*center)[2], sdss_like_psf(seeing / pixel_scale)
+            frames.append(_Frame(name, band, index, tuple(shape), wcs, astrometry, jacobian, pixel_scale, psf,
+                                 conditions[band]))
     return frames
+
+
+def _check_bands(sources, bands):
+    for k, source in enumerate(sources):
+        if source.bands != bands:
+            raise ValueError(f"sources: number {k} has the bands {source.bands.names}, expected those of the "
+                             f"field, {bands.names}; give both the same bands")
 
 
 def _tangent_wcs(shape, center, pixel_scale, rotation, dither):
@@ -297,46 +288,33 @@ def _tangent_wcs(shape, center, pixel_scale, rotation, dither):
 
 
 def _draw(prior, n_sources, frames, min_snr, bright_limit, rng):
-    """Detectable sources, and their signal to noise."""
-    jacobian = frames[0].astrometry.local_affine(*frames[0].wcs.wcs.crval)[2]
-    point = _Drawn(STAR, None, np.ones(len(prior.bands) + 6), len(prior.bands))
-    sharpest = [_signal_to_noise(point, [frame], jacobian) for frame in frames]
+    """Detectable sources, not placed yet."""
+    point = Source(STAR, np.zeros(len(prior.bands) + 2), prior.bands)
+    sharpest = np.array([_signal_to_noise(point, [frame]) for frame in frames])
     band_of = [frame.band_index for frame in frames]
-    sources, ratios, n_drawn = [], [], 0
+    sources, n_drawn = [], 0
     while len(sources) < n_sources:
         n_drawn += 1
         if n_drawn > 1000 and len(sources) < _FEWEST_ACCEPTED * n_drawn:
             raise ValueError(f"min_snr = {min_snr:g}, bright_limit = {bright_limit:g}: of {n_drawn} draws "
                              f"from the prior {prior.name!r} only {len(sources)} remain; widen the limits")
         kind = STAR if rng.uniform() < prior.star_fraction else GALAXY
-        theta = prior.sample_theta(kind, 1, rng)[0]
-        scene = to_scene(kind, theta, prior.bands)[0]
-        # No source is easier to see than a point source of its fluxes.
-        if _magnitude(theta[2]) < bright_limit or np.linalg.norm(scene[band_of] * sharpest) < min_snr:
+        source = Source(kind, prior.sample_theta(kind, 1, rng)[0], prior.bands)
+        # No source is easier to see than a point source of its fluxes, which is quick to rule out.
+        too_faint = np.linalg.norm(source.scene[band_of] * sharpest) < min_snr
+        if 22.5 - MAGNITUDE * source.theta[2] < bright_limit or too_faint:
             continue
-        source = _Drawn(kind, theta, scene, len(prior.bands))
-        ratio = _signal_to_noise(source, frames, jacobian)
-        if ratio >= min_snr:
+        if _signal_to_noise(source, frames) >= min_snr:
             sources.append(source)
-            ratios.append(ratio)
-    return sources, np.array(ratios)
+    return sources
 
 
-def _magnitude(log_flux):
-    return 22.5 - MAGNITUDE * log_flux
-
-
-def _signal_to_noise(source, frames, jacobian):
+def _signal_to_noise(source, frames):
     """Of the optimal filter over all frames, in the limit where the sky dominates the noise."""
-    total = 0.0
+    fluxes, total = source.scene, 0.0
     for frame in frames:
-        amplitudes, means, covariances = source.mixture(frame, jacobian)
-        offsets = means[:, None] - means
-        widths = covariances[:, None] + covariances
-        chi2 = np.einsum("ija,ijab,ijb->ij", offsets, np.linalg.inv(widths), offsets)
-        overlaps = np.exp(-0.5 * chi2) / (2 * np.pi * np.sqrt(np.linalg.det(widths)))
-        power = amplitudes @ overlaps @ amplitudes
-        total += source.scene[frame.band_index]**2 * power / frame.pixel_variance
+        power = filter_power(*source_mixture(source, frame.psf.at(0.0, 0.0), frame.jacobian))
+        total += fluxes[frame.band_index] ** 2 * power / frame.pixel_variance
     return float(np.sqrt(total))
 
 
@@ -358,49 +336,43 @@ def _place(n_sources, shape, min_separation, rng):
     return positions
 
 
-def _truth(prior, sources, snr, ra, dec, positions, pixel_scale):
-    is_star = np.array([source.kind == STAR for source in sources], dtype=bool)
+def _truth(sources, bands, frames):
+    """The table of what was simulated."""
+    is_star = np.array([not source.is_galaxy for source in sources], dtype=bool)
     thetas = {kind: [source.theta for source in sources if source.kind == kind] for kind in KINDS}
-    table = catalog_table(is_star, thetas, prior.bands)
+    table = catalog_table(is_star, thetas, bands)
+    ra, dec = _positions(sources)
     table.add_column(Column(np.arange(len(sources)), name="id"), index=0)
     table.add_columns([ra * u.deg, dec * u.deg], names=["ra", "dec"], indexes=[1, 1])
-    table["snr"] = snr
-    gaps = np.hypot(*(positions[:, None] - positions).transpose(2, 0, 1))
+    table["snr"] = np.array([_signal_to_noise(source, frames) for source in sources])
+    x, y = frames[0].astrometry.sky_to_pixel(ra, dec)
+    gaps = np.hypot(x[:, None] - x, y[:, None] - y)
     np.fill_diagonal(gaps, np.inf)
-    table["separation"] = pixel_scale * gaps.min(axis=1, initial=np.inf) * u.arcsec
+    table["separation"] = frames[0].pixel_scale * gaps.min(axis=1, initial=np.inf) * u.arcsec
     return table
 
 
-def _observe(frame, sources, ra, dec, noise, rng):
+def _positions(sources):
+    """Right ascensions and declinations (deg) of sources, their offsets u and v included."""
+    ra, dec = (np.array([getattr(source, name) for source in sources], dtype=float) for name in ("ra", "dec"))
+    offsets = np.array([source.theta[:2] for source in sources]).reshape(-1, 2)
+    return from_tangent_offsets(*offsets.T, ra, dec)
+
+
+def _observe(frame, sources, noise, rng):
     """The image of a frame: expected electrons of sky and sources, and noise."""
     conditions = frame.conditions
     expected = np.full(frame.shape, conditions.sky)
-    x, y, jacobians = frame.astrometry.local_affine(ra, dec)
+    x, y, jacobians = frame.astrometry.local_affine(*_positions(sources))
     for k, source in enumerate(sources):
-        _add(expected, source.scene[frame.band_index], x[k], y[k], *source.mixture(frame, jacobians[k]))
+        mixture = source_mixture(source, frame.psf.at(x[k], y[k]), jacobians[k])
+        add_image(expected, source.scene[frame.band_index], x[k], y[k], *mixture)
     photons, pixels = conditions.photons_per_nanomaggy, expected
     if noise:
         electrons = rng.poisson(expected * photons) + rng.normal(0, conditions.variance**0.5, frame.shape)
         pixels = electrons / photons
     return Image(pixels, band=frame.band, psf=frame.psf, wcs=frame.wcs, sky=conditions.sky, name=frame.name,
                  noise=PoissonNoise(photons, conditions.variance))
-
-
-def _add(pixels, flux, x, y, amplitudes, means, covariances):
-    """Add one source to the pixels, each component within its own box."""
-    ny, nx = pixels.shape
-    precisions = np.linalg.inv(covariances)
-    norms = flux * amplitudes / (2 * np.pi * np.sqrt(np.linalg.det(covariances)))
-    reaches = _REACH * np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
-    for norm, mean, (dx, dy), precision in zip(norms, means, reaches, precisions, strict=True):
-        cx, cy = x + mean[0], y + mean[1]
-        columns = np.arange(max(int(cx - dx), 0), min(int(cx + dx) + 2, nx))
-        rows = np.arange(max(int(cy - dy), 0), min(int(cy + dy) + 2, ny))
-        if not (columns.size and rows.size):
-            continue
-        h, v = columns - cx, (rows - cy)[:, None]
-        chi2 = precision[0, 0] * h * h + 2 * precision[0, 1] * h * v + precision[1, 1] * v * v
-        pixels[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1] += norm * np.exp(-0.5 * chi2)
 
 
 def _write_image(image, directory):

@@ -12,6 +12,7 @@ from celestepy.model.parameters import Bands, scene_layout
 from celestepy.model.pixel_rate import SceneLikelihood
 from celestepy.model.prior_laws import AxisRatioLaw
 from celestepy.model.priors import Prior
+from celestepy.model.source import Source
 from celestepy.model.transforms import from_catalog, to_scene
 from celestepy.simulate import SDSS, Conditions, sdss_like_psf, simulate_field
 
@@ -140,6 +141,24 @@ def test_exposures_are_dithered():
     assert len({tuple(place.round(6)) for place in places}) == 6
     assert np.abs(places - 49.5).max() <= 4.0001
     assert len({image.psf.at(0, 0).fwhm for image in field.images}) == 6
+
+
+def test_given_sources_are_simulated():
+    """Sources of one's own, their offsets included: three in a row."""
+    sources = [
+        Source.from_catalog("galaxy", "r", ra=30.0, dec=10.0 + k / 1200, flux_r=flux, half_light_radius=0.8,
+                            axis_ratio=0.6, position_angle=20.0, dev_fraction=0.0, u=0.5, v=0.0)
+        for k, flux in enumerate((10.0, 3.0, 3.0))
+    ]
+    field = simulate_field(sources=sources, bands="r", shape=(300, 300), noise=False)
+    total = (field.images[0].pixels - SDSS["r"].sky).sum()
+    assert total == pytest.approx(16.0, rel=1e-6)  # beyond six sigma nothing is rendered
+    np.testing.assert_allclose(field.truth["flux_r"].value, [10, 3, 3])
+    np.testing.assert_allclose(field.truth["separation"].value, 3.0, rtol=1e-6)
+    east = (field.truth["ra"].value - 30.0) * np.cos(np.radians(10.0)) * 3600
+    np.testing.assert_allclose(east, 0.5, rtol=1e-4)
+    with pytest.raises(ValueError, match=r"number 0 has the bands \('r',\)"):
+        simulate_field(sources=sources, bands="gr", shape=(300, 300))
 
 
 def test_paper_population_is_the_published_prior():
