@@ -13,8 +13,8 @@ and those by the covariance follow from d phi / d C = (1/2) grad grad phi. Down 
 
     phi(y + 1) = phi(y) ratio(y),    ratio(y + 1) = ratio(y) exp(-Tyy),
 
-two multiplications instead of an exponential. In n rows the error of exp(-Tyy) enters n^2 / 2 times: below 3e-13
-for the 64 rows of a tile.
+two multiplications instead of an exponential. In n rows the error of exp(-Tyy) enters n^2 / 2 times: below
+3e-13 for the 64 rows of a tile.
 """
 
 from libc.math cimport exp, fabs, sqrt
@@ -22,8 +22,8 @@ from libc.math cimport exp, fabs, sqrt
 from celestepy.model._simd cimport VD_WIDTH, vd, vd_exp, vd_lanes, vd_splat
 
 cdef enum:
-    # a component is left out where d.s exceeds this: there it is below 3e-20 of its peak, beyond the last digit of
-    # anything it is added to, fourth derivatives included, so there is no edge to be seen
+    # a component is left out where d.s exceeds this: there it is below 3e-20 of its peak, beyond the last
+    # digit of anything it is added to, fourth derivatives included, so there is no edge to be seen
     FARTHEST = 90
     # planes of a galaxy: flux of the exponential part, x, y, flux of the de Vaucouleurs part, Wxx, Wxy, Wyy
     GALAXY_PLANES = 7
@@ -92,7 +92,7 @@ cdef inline double clipped(double value, double low, double high) noexcept nogil
 
 
 cdef inline bint find_rows(const Gaussian* g, double column, double row, int n_rows, Run* run) noexcept nogil:
-    """The rows in which the ellipse d.s < FARTHEST meets the strip that begins at the given column and row, if any."""
+    """The rows in which the ellipse d.s < FARTHEST meets the strip beginning at a column and row, if any."""
     cdef double left = column - g.x, right = left + (VD_WIDTH - 1)
     cdef double high, low
     if left > g.reach or right < -g.reach:
@@ -138,8 +138,9 @@ cdef inline void advance(Sweep* s) noexcept nogil:
     s.sy = s.sy + s.tyy
 
 
-# The functions below add Gaussians to the planes of the rows from where they are to the row before the last. They work on copies
-# of the sweeps: the compiler then knows that no store to a plane changes them, and keeps them in registers.
+# The functions below add Gaussians to the planes of the rows from where they are to the row before the last.
+# They work on copies of the sweeps: the compiler then knows that no store to a plane changes them, and keeps
+# them in registers.
 
 
 cdef inline void add_value(Sweep* sweep, int last, vd* planes, Py_ssize_t stride) noexcept nogil:
@@ -153,7 +154,9 @@ cdef inline void add_value(Sweep* sweep, int last, vd* planes, Py_ssize_t stride
     sweep[0] = s
 
 
-cdef inline void add_two_values(Sweep* one, Sweep* other, int last, vd* planes, Py_ssize_t stride) noexcept nogil:
+cdef inline void add_two_values(
+    Sweep* one, Sweep* other, int last, vd* planes, Py_ssize_t stride
+) noexcept nogil:
     cdef Sweep s = one[0], t = other[0]
     cdef int row
     for row in range(s.row, last):
@@ -169,9 +172,9 @@ cdef inline void add_two_values(Sweep* one, Sweep* other, int last, vd* planes, 
 cdef inline void add_star_planes(Sweep* sweep, int last, vd* planes, Py_ssize_t stride) noexcept nogil:
     """Add phi and its derivatives by x and y."""
     cdef Sweep s = sweep[0]
-    cdef int row
+    cdef int _row
     cdef vd* plane = planes + s.row * stride
-    for row in range(s.row, last):
+    for _row in range(s.row, last):
         plane[0] += s.phi
         plane[1] += s.phi * s.sx
         plane[2] += s.phi * s.sy
@@ -182,12 +185,12 @@ cdef inline void add_star_planes(Sweep* sweep, int last, vd* planes, Py_ssize_t 
 cdef inline void add_galaxy_planes(
     Sweep* sweep, int last, vd* planes, Py_ssize_t value, Py_ssize_t stride
 ) noexcept nogil:
-    """Add phi to the plane `value`, and the derivatives by x, y, Wxx, Wxy, Wyy (xx and yy without their factor 1/2)."""
+    """Add phi to the plane `value`, and the derivatives by x, y, Wxx, Wxy, Wyy (xx, yy without the 1/2)."""
     cdef Sweep s = sweep[0]
-    cdef int row
+    cdef int _row
     cdef vd* plane = planes + s.row * stride
     cdef vd wide
-    for row in range(s.row, last):
+    for _row in range(s.row, last):
         wide = s.v * s.phi
         plane[value] += s.phi
         plane[1] += s.phi * s.sx
@@ -206,10 +209,10 @@ cdef inline void add_two_galaxy_planes(
 ) noexcept nogil:
     """The same for two Gaussians at the same row: half the loads and stores of the planes."""
     cdef Sweep s = one[0], t = other[0]
-    cdef int row
+    cdef int _row
     cdef vd* plane = planes + s.row * stride
     cdef vd wide, wider
-    for row in range(s.row, last):
+    for _row in range(s.row, last):
         wide = s.v * s.phi
         wider = t.v * t.phi
         plane[value] += s.phi + t.phi

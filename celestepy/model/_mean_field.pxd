@@ -1,16 +1,20 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Expected log likelihood of pixels whose expectation is uncertain, by the delta method, with its derivatives.
+"""Expected log likelihood of pixels whose expectation is uncertain, by the delta method, with its
+derivatives.
 
-A pixel's rate has the mean E and the variance V under the variational distribution. To second order in the deviation
+A pixel's rate has the mean E and the variance V under the variational distribution. To second order in the
+deviation
 
     < n log m - m > = n (log E - V / (2 E^2)) - E
 
-(Regier et al. 2019, eqs. 34 and 35); for Gaussian noise < -w (n - m)^2 / 2 > = -w ((n - E)^2 + V) / 2 exactly. With one active
-source, of star profile s and galaxy profile g, and with A_i = a_i E[l | i] and B_i = a_i E[l^2 | i],
+(Regier et al. 2019, eqs. 34 and 35); for Gaussian noise < -w (n - m)^2 / 2 > = -w ((n - E)^2 + V) / 2
+exactly. With one active source, of star profile s and galaxy profile g, and with A_i = a_i E[l | i] and B_i
+= a_i E[l^2 | i],
 
     E = E0 + mu,   V = V0 + nu - mu^2,   mu = A1 s + A2 g,   nu = B1 s^2 + B2 g^2.
 
-Derivatives are formed by (mu, nu), then by (A1, A2, B1, B2, s, g) at each pixel, then summed against those of s and g.
+Derivatives are formed by (mu, nu), then by (A1, A2, B1, B2, s, g) at each pixel, then summed against those
+of s and g.
 """
 
 from celestepy.model._poisson cimport Pixels, Term, gaussian, poisson
@@ -43,7 +47,7 @@ cdef struct PixelSums:      # sums over pixels; s_a and g_a are derivatives of t
 cdef inline Expectation expectation(
     const Pixels* p, bint is_poisson, vd mean, vd variance, vd mu, vd nu
 ) noexcept nogil:
-    """Expected log likelihood given E0 and V0; below the floor the factor of V stays what it is at the floor."""
+    """Expected log likelihood given E0 and V0; below the floor the factor of V stays as at the floor."""
     cdef Expectation e
     cdef Term term
     cdef vd inverse, half_curvature, slope = vd_splat(0.), curvature = vd_splat(0.)
@@ -79,7 +83,7 @@ cdef inline void add_first(const Expectation* e, vd s, vd g, PixelSums* sums) no
 cdef inline void add_second(
     const Expectation* e, const double* a, const vd* star, const vd* galaxy, PixelSums* sums
 ) noexcept nogil:
-    """Second derivatives but for those of the profiles; a = (A1, A2, B1, B2), and planes of star and galaxy at the pixels."""
+    """Second derivatives but for those of the profiles; a = (A1, A2, B1, B2), then planes at the pixels."""
     cdef vd s = star[0], g = galaxy[0]
     # d nu / ds and d nu / dg
     cdef vd nu_s = 2. * a[2] * s, nu_g = 2. * a[3] * g

@@ -1,7 +1,7 @@
 """The pixel term of mean-field variational inference. Included by every variant, after _tiles.pxi.
 
-The tiles hold two sources at the same place, a star and a galaxy, both of unit flux: the two types of one active source. All other
-sources enter by maps of their mean and variance.
+The tiles hold two sources at the same place, a star and a galaxy, both of unit flux: the two types of one
+active source. All other sources enter by maps of their mean and variance.
 """
 
 from celestepy.model._mean_field cimport (
@@ -62,7 +62,7 @@ cdef class MeanFieldKernel(Tiles):
         self, const double[:, ::1] amplitudes, const double[:, ::1] scene, const double[::1] sky, int order,
         double[::1] value, double[:, ::1] gradient, double[:, :, ::1] hessian,
     ):
-        """Objective of each image and its derivatives by (A1, A2, B1, B2, u, v, dev_fraction, Suu, Suv, Svv)."""
+        """Objective of each image, derivatives by (A1, A2, B1, B2, u, v, dev_fraction, Suu, Suv, Svv)."""
         cdef int n
         with nogil:
             for n in range(self.n_images):
@@ -97,7 +97,8 @@ cdef class MeanFieldKernel(Tiles):
                 place = strip * photo.height + first
                 self._draw(strip * VD_WIDTH, first, rows, order > 1)
                 self._add_pixels(
-                    photo.pixels + place, self.neighbours[n] + 2 * place, rows, amplitudes, sky, photo.poisson, order
+                    photo.pixels + place, self.neighbours[n] + 2 * place, rows, amplitudes, sky,
+                    photo.poisson, order,
                 )
                 if order > 0:
                     # the slopes by the two profiles; the galaxy's lies in the place of the curvature
@@ -105,8 +106,8 @@ cdef class MeanFieldKernel(Tiles):
                     self._add_moments(&self.sources[1], self.curvature, strip * VD_WIDTH, first, rows, order)
 
     cdef void _add_pixels(
-        self, const Pixels* pixels, const vd* neighbours, int rows, const double* a, double sky, bint is_poisson,
-        int order,
+        self, const Pixels* pixels, const vd* neighbours, int rows, const double* a, double sky,
+        bint is_poisson, int order,
     ) noexcept nogil:
         """Sums over the pixels of a tile; the slopes by the profiles of star and galaxy are kept."""
         cdef int row
@@ -146,7 +147,7 @@ cdef class MeanFieldKernel(Tiles):
                 gradient[AMPLITUDES + i] += s.by_scene[1 + j][1 + i] * galaxy[1 + j]
 
     cdef void _finish_hessian(self, double* hessian) noexcept nogil:
-        """The sums as a matrix, with the second derivatives of the profiles, in the coordinates of the scene."""
+        """The sums as a matrix, with the second derivatives of the profiles, in the scene's coordinates."""
         cdef double h[10][10]
         cdef double star[3][3]
         cdef double galaxy[7][7]
@@ -167,7 +168,8 @@ cdef class MeanFieldKernel(Tiles):
         for i in range(SHAPES):
             for j in range(i, SHAPES):
                 factor = self._factor(i) * self._factor(j)
-                h[AMPLITUDES + i][AMPLITUDES + j] = galaxy[1 + i][1 + j] + factor * vd_sum(self.sums.galaxy_galaxy[i][j])
+                factor *= vd_sum(self.sums.galaxy_galaxy[i][j])
+                h[AMPLITUDES + i][AMPLITUDES + j] = galaxy[1 + i][1 + j] + factor
         for i in range(PLACES):
             for j in range(i, PLACES):
                 h[AMPLITUDES + i][AMPLITUDES + j] += star[1 + i][1 + j] + vd_sum(self.sums.star_star[i][j])

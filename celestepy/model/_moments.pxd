@@ -1,14 +1,15 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Sums over pixels of one Gaussian component times the slope of the likelihood.
 
-The curvature of the log likelihood needs sum_p l'(p) d2 g(p), g being a source's profile. Instead of planes of second
-derivatives (up to fourth-order Hermite polynomials at every pixel), five moments per column are summed,
+The curvature of the log likelihood needs sum_p l'(p) d2 g(p), g being a source's profile. Instead of planes
+of second derivatives (up to fourth-order Hermite polynomials at every pixel), five moments per column are
+summed,
 
     m_i = sum over rows of l' phi y^i,    i = 0 .. 4,    y from the centre of the source,
 
 five multiply-adds per pixel and component, and the polynomials are applied to the moments, once per column.
-With tilt = Txy / Tyy and t = dx / Cxx the vector s = T d is (t + tilt sy, sy), t is constant down a column, and in
-(t, sy) the Hermite polynomials are products; the shear by tilt comes last:
+With tilt = Txy / Tyy and t = dx / Cxx the vector s = T d is (t + tilt sy, sy), t is constant down a column,
+and in (t, sy) the Hermite polynomials are products; the shear by tilt comes last:
 
     (D + tilt dy)^a dy^b  with  D^i dy^j phi = He_i(t; 1 / Cxx) He_j(sy; Tyy) phi.
 """
@@ -25,6 +26,23 @@ cdef struct ColumnMoments:
     vd m2
     vd m3
     vd m4
+
+cdef struct Hermite:        # sums of l' times the derivatives of a component
+    vd one
+    vd x
+    vd y
+    vd xx
+    vd xy
+    vd yy
+    vd xxx
+    vd xxy
+    vd xyy
+    vd yyy
+    vd xxxx
+    vd xxxy
+    vd xxyy
+    vd xyyy
+    vd yyyy
 
 cdef struct Moments:
     # sum of l' times: the exponential (or the star's) and the de Vaucouleurs profile of unit flux,
@@ -72,7 +90,8 @@ cdef inline void set_levels(
             level = level * (dy + row)
 
 
-# The loops below work on variables of their own, not on the structures: only so does the compiler keep them in registers.
+# The loops below work on variables of their own, not on the structures: only so does the compiler keep them
+# in registers.
 
 
 cdef inline void sum_three(Sweep* sweep, int last, const vd* levels, ColumnMoments* m) noexcept nogil:
@@ -137,7 +156,9 @@ cdef inline void sum_two_fives(
     one.row = other.row = max(last, one.row)
 
 
-cdef inline void add_star_moments(const Gaussian* g, const ColumnMoments* m, vd dx, double shift, Moments* total) noexcept nogil:
+cdef inline void add_star_moments(
+    const Gaussian* g, const ColumnMoments* m, vd dx, double shift, Moments* total
+) noexcept nogil:
     """Everything a star needs: polynomials up to order two."""
     cdef vd c = g.txy * dx + g.tyy * shift, t = g.inverse_cxx * dx
     cdef vd s0 = c * m.m0 + g.tyy * m.m1, s1 = c * m.m1 + g.tyy * m.m2
@@ -154,7 +175,9 @@ cdef inline void add_star_moments(const Gaussian* g, const ColumnMoments* m, vd 
     total.yy += hyy
 
 
-cdef inline void add_galaxy_slopes(const Gaussian* g, const ColumnMoments* m, vd dx, double shift, Moments* total) noexcept nogil:
+cdef inline void add_galaxy_slopes(
+    const Gaussian* g, const ColumnMoments* m, vd dx, double shift, Moments* total
+) noexcept nogil:
     """What the gradient of a galaxy needs."""
     cdef vd c = g.txy * dx + g.tyy * shift, t = g.inverse_cxx * dx
     cdef vd s0 = c * m.m0 + g.tyy * m.m1, s1 = c * m.m1 + g.tyy * m.m2
@@ -173,12 +196,10 @@ cdef inline void add_galaxy_slopes(const Gaussian* g, const ColumnMoments* m, vd
     total.wyy += g.v * hyy
 
 
-cdef inline void add_galaxy_moments(const Gaussian* g, const ColumnMoments* m, vd dx, double shift, Moments* total) noexcept nogil:
-    """Everything a galaxy needs: polynomials up to order four."""
+cdef inline Hermite hermite(const Gaussian* g, const ColumnMoments* m, vd dx, double shift) noexcept nogil:
+    """Sums of l' times all derivatives of a component by position, up to order four."""
+    cdef Hermite h
     cdef double tyy = g.tyy, ixx = g.inverse_cxx, tilt = g.txy / g.tyy
-    cdef double v = g.v, v2 = v * v
-    cdef double by_dev = (1. if g.de_vaucouleurs else -1.) / g.share
-    cdef double v_by_dev = v * by_dev
     cdef vd c = g.txy * dx + g.tyy * shift, t = ixx * dx, tt = t * t
     # sums of l' phi sy^i dy^j, i from 1 to 4
     cdef vd a0 = c * m.m0 + tyy * m.m1, a1 = c * m.m1 + tyy * m.m2
@@ -186,55 +207,68 @@ cdef inline void add_galaxy_moments(const Gaussian* g, const ColumnMoments* m, v
     cdef vd b0 = c * a0 + tyy * a1, b1 = c * a1 + tyy * a2, b2 = c * a2 + tyy * a3
     cdef vd d0 = c * b0 + tyy * b1, d1 = c * b1 + tyy * b2
     # Hermite polynomials of sy
-    cdef vd y0 = m.m0, y1 = a0, y2 = b0 - tyy * y0, y3 = d0 - 3 * tyy * a0
-    cdef vd y4 = c * d0 + tyy * d1 - 6 * tyy * b0 + 3 * tyy * tyy * y0
+    h.one, h.y = m.m0, a0
+    h.yy = b0 - tyy * m.m0
+    h.yyy = d0 - 3 * tyy * a0
+    h.yyyy = c * d0 + tyy * d1 - 6 * tyy * b0 + 3 * tyy * tyy * m.m0
     # and of t
     cdef vd x2 = tt - ixx, x3 = t * (tt - 3 * ixx), x4 = tt * (tt - 6 * ixx) + 3 * ixx * ixx
-    # order one and two, sheared: p stands for D + tilt dy
-    cdef vd d1y1 = t * y1
-    cdef vd hx = t * y0 + tilt * y1
-    cdef vd hxy = d1y1 + tilt * y2
-    cdef vd hxx = x2 * y0 + tilt * (d1y1 + hxy)
+    # order one and two, sheared: d1y2 stands for D dy^2, p for D + tilt dy
+    cdef vd d1y1 = t * h.y
+    h.x = t * h.one + tilt * h.y
+    h.xy = d1y1 + tilt * h.yy
+    h.xx = x2 * h.one + tilt * (d1y1 + h.xy)
     # order three: each line applies p once more
-    cdef vd d1y2 = t * y2, d2y1 = x2 * y1
-    cdef vd xyy = d1y2 + tilt * y3
+    cdef vd d1y2 = t * h.yy, d2y1 = x2 * h.y
+    h.xyy = d1y2 + tilt * h.yyy
     cdef vd p_d1y1 = d2y1 + tilt * d1y2
-    cdef vd xxy = p_d1y1 + tilt * xyy
-    cdef vd p_d2 = x3 * y0 + tilt * d2y1
-    cdef vd xxx = p_d2 + tilt * (p_d1y1 + xxy)
+    h.xxy = p_d1y1 + tilt * h.xyy
+    cdef vd p_d2 = x3 * h.one + tilt * d2y1
+    h.xxx = p_d2 + tilt * (p_d1y1 + h.xxy)
     # order four
-    cdef vd d1y3 = t * y3, d2y2 = x2 * y2, d3y1 = x3 * y1
-    cdef vd xyyy = d1y3 + tilt * y4
+    cdef vd d1y3 = t * h.yyy, d2y2 = x2 * h.yy, d3y1 = x3 * h.y
+    h.xyyy = d1y3 + tilt * h.yyyy
     cdef vd p_d1y2 = d2y2 + tilt * d1y3
-    cdef vd xxyy = p_d1y2 + tilt * xyyy
+    h.xxyy = p_d1y2 + tilt * h.xyyy
     cdef vd p_d2y1 = d3y1 + tilt * d2y2
     cdef vd pp_d1y1 = p_d2y1 + tilt * p_d1y2
-    cdef vd xxxy = pp_d1y1 + tilt * xxyy
-    cdef vd pp_d2 = x4 * y0 + tilt * d3y1 + tilt * p_d2y1
-    cdef vd xxxx = pp_d2 + tilt * (pp_d1y1 + xxxy)
+    h.xxxy = pp_d1y1 + tilt * h.xxyy
+    cdef vd pp_d2 = x4 * h.one + tilt * d3y1 + tilt * p_d2y1
+    h.xxxx = pp_d2 + tilt * (pp_d1y1 + h.xxxy)
+    return h
+
+
+cdef inline void add_galaxy_moments(
+    const Gaussian* g, const ColumnMoments* m, vd dx, double shift, Moments* total
+) noexcept nogil:
+    """Everything a galaxy needs: polynomials up to order four."""
+    cdef Hermite h = hermite(g, m, dx, shift)
+    cdef double v = g.v, v2 = v * v
+    cdef double by_dev = (1. if g.de_vaucouleurs else -1.) / g.share
+    cdef double v_by_dev = v * by_dev
     if g.de_vaucouleurs:
-        total.de_vaucouleurs += y0
+        total.de_vaucouleurs += h.one
     else:
-        total.exponential += y0
-    total.x += hx
-    total.y += y1
-    total.xx += hxx
-    total.xy += hxy
-    total.yy += y2
-    total.wxx += v * hxx
-    total.wxy += v * hxy
-    total.wyy += v * y2
-    total.wxxx += v * xxx
-    total.wxxy += v * xxy
-    total.wxyy += v * xyy
-    total.wyyy += v * y3
-    total.wxxxx += v2 * xxxx
-    total.wxxxy += v2 * xxxy
-    total.wxxyy += v2 * xxyy
-    total.wxyyy += v2 * xyyy
-    total.wyyyy += v2 * y4
-    total.dev_x += by_dev * hx
-    total.dev_y += by_dev * y1
-    total.dev_wxx += v_by_dev * hxx
-    total.dev_wxy += v_by_dev * hxy
-    total.dev_wyy += v_by_dev * y2
+        total.exponential += h.one
+    total.x += h.x
+    total.y += h.y
+    total.xx += h.xx
+    total.xy += h.xy
+    total.yy += h.yy
+    total.wxx += v * h.xx
+    total.wxy += v * h.xy
+    total.wyy += v * h.yy
+    total.wxxx += v * h.xxx
+    total.wxxy += v * h.xxy
+    total.wxyy += v * h.xyy
+    total.wyyy += v * h.yyy
+    total.wxxxx += v2 * h.xxxx
+    total.wxxxy += v2 * h.xxxy
+    total.wxxyy += v2 * h.xxyy
+    total.wxyyy += v2 * h.xyyy
+    total.wyyyy += v2 * h.yyyy
+    total.dev_x += by_dev * h.x
+    total.dev_y += by_dev * h.y
+    total.dev_wxx += v_by_dev * h.xx
+    total.dev_wxy += v_by_dev * h.xy
+    total.dev_wyy += v_by_dev * h.yy

@@ -1,7 +1,8 @@
 """The log likelihood of a scene with gradient and Hessian. Included by every variant, after _tiles.pxi.
 
-To the planes of a tile the likelihood of its pixels adds their slope l' and curvature l''; the Hessian is the sum of the
-products l'' d_a d_b of first derivatives, plus the second derivatives of the profiles summed against l'.
+To the planes of a tile the likelihood of its pixels adds their slope l' and curvature l''; the Hessian is
+the sum of the products l'' d_a d_b of first derivatives, plus the second derivatives of the profiles summed
+against l'.
 """
 
 from celestepy.model._poisson cimport Term, gaussian, poisson
@@ -16,9 +17,10 @@ from celestepy.model._scene cimport (
 
 
 cdef inline void add_products(
-    const vd* planes, Py_ssize_t n_planes, Py_ssize_t stride, const vd* weight, Py_ssize_t n_rows, vd* products
+    const vd* planes, Py_ssize_t n_planes, Py_ssize_t stride, const vd* weight, Py_ssize_t n_rows,
+    vd* products,
 ) noexcept nogil:
-    """products[a, b] += sum over rows of weight d_a d_b, for a <= b at least; blocks of 2 x 4 fill the registers."""
+    """products[a, b] += sum over rows of weight d_a d_b, at least for a <= b; 2 x 4 sums at a time."""
     cdef Py_ssize_t a, b, row
     cdef const vd* d
     cdef vd* out
@@ -75,8 +77,8 @@ cdef class PixelKernel(Tiles):
         vd_free(self.gradient)
 
     def evaluate(
-        self, const unsigned char[::1] is_galaxy, const double[:, ::1] scene, const double[::1] sky, int order,
-        double[::1] gradient, double[:, ::1] hessian,
+        self, const unsigned char[::1] is_galaxy, const double[:, ::1] scene, const double[::1] sky,
+        int order, double[::1] gradient, double[:, ::1] hessian,
     ):
         """Log likelihood; adds to ``gradient`` if order > 0 and to ``hessian`` if order > 1."""
         cdef int n
@@ -132,7 +134,8 @@ cdef class PixelKernel(Tiles):
                 )
                 if order > 1:
                     add_products(
-                        self.planes, rounded_up(self.n_planes, 4), self.stride, self.curvature, rows, self.products
+                        self.planes, rounded_up(self.n_planes, 4), self.stride, self.curvature, rows,
+                        self.products,
                     )
                 if order > 0:
                     for i in range(self.n_active):
@@ -164,7 +167,7 @@ cdef class PixelKernel(Tiles):
         return total
 
     cdef void _finish_gradient(self, double* scene_gradient) noexcept nogil:
-        """Gradient over the numbers of an image, carried into that over the scene; that by the sky is there already."""
+        """Gradient over the numbers of an image, carried into that over the scene; the sky's is there."""
         cdef int i
         cdef Source* s
         for i in range(self.n_active + 1):
@@ -180,13 +183,15 @@ cdef class PixelKernel(Tiles):
         cdef Py_ssize_t a, b
         cdef int i, j
         cdef double* h = self.hessian
+        cdef double factor
         cdef Source* s
         for i in range(self.n_active + 1):
             for a in range(self.sources[i].n_numbers):
                 self.factors[self.sources[i].number + a] = plane_factor(&self.sources[i], a)
         for a in range(numbers):
             for b in range(a, numbers):
-                h[a * numbers + b] = self.factors[a] * self.factors[b] * vd_sum(self.products[a * rounded + b])
+                factor = self.factors[a] * self.factors[b]
+                h[a * numbers + b] = factor * vd_sum(self.products[a * rounded + b])
         for i in range(self.n_active):
             add_source_curvature(&self.sources[i], h + self.sources[i].number * (numbers + 1), numbers)
         for a in range(numbers):
@@ -196,5 +201,6 @@ cdef class PixelKernel(Tiles):
             s = &self.sources[i]
             for j in range(i, self.n_active + 1):
                 add_scene_block(
-                    s, &self.sources[j], h + s.number * numbers + self.sources[j].number, numbers, scene_hessian, size
+                    s, &self.sources[j], h + s.number * numbers + self.sources[j].number, numbers,
+                    scene_hessian, size,
                 )

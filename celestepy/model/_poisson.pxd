@@ -5,9 +5,9 @@ Poisson counts in the deviance form, with n the data, m the expectation and w ph
 
     l = w (n log(m / n) - m + n) = -w m [(rho - 1)^2 - rho e(rho)],   rho = n / m,   e(x) = x - 1 - log x,
 
-which keeps all digits when m is near n and is -w m at n = 0. Below a floor m0 it goes on as its own second-order
-Taylor expansion about m0, so that an expectation that is not positive has a finite value and derivatives that
-lead back. Gaussian noise: l = -w (n - m)^2 / 2.
+which keeps all digits when m is near n and is -w m at n = 0. Below a floor m0 it goes on as its own
+second-order Taylor expansion about m0, so that an expectation that is not positive has a finite value and
+derivatives that lead back. Gaussian noise: l = -w (n - m)^2 / 2.
 """
 
 from celestepy.model._simd cimport vd, vd_log_excess, vd_max, vd_min, vd_splat

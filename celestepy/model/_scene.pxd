@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """One source in one image: its few numbers there, and the way back to the numbers all images share.
 
-An image sees a source through (flux, x, y) and, for a galaxy, (dev_fraction, Wxx, Wxy, Wyy), W = J S J' being the
-shape matrix in pixels and J the Jacobian d(x, y) / d(u, v). These are linear in the scene vector
+An image sees a source through (flux, x, y) and, for a galaxy, (dev_fraction, Wxx, Wxy, Wyy), W = J S J'
+being the shape matrix in pixels and J the Jacobian d(x, y) / d(u, v). These are linear in the scene vector
 (fluxes, u, v, dev_fraction, Suu, Suv, Svv): derivatives are carried back by the constant matrix `by_scene`.
 """
 
@@ -16,13 +16,13 @@ cdef struct Source:
     double flux
     double x
     double y
-    double exp_share        # flux fractions of the profiles, 1 - dev_fraction and dev_fraction, but never zero
+    double exp_share        # flux fractions of the profiles, 1 - dev_fraction and dev_fraction, never zero
     double dev_share
     double wxx
     double wxy
     double wyy
     int columns[7]          # places of f, u, v, ... in the vector of the whole scene
-    int block[7]            # by_scene consists of blocks on the diagonal: first row of that which a row belongs to,
+    int block[7]            # by_scene has blocks on the diagonal: the first row of that of each row,
     int block_end[7]        # and the row after its last
     int index               # which source of the scene
     int n_numbers           # 7, or 3 for a star
@@ -96,7 +96,7 @@ cdef inline void source_gradient(const Source* s, double* gradient) noexcept nog
 
 
 cdef inline void add_source_curvature(const Source* s, double* h, Py_ssize_t n) noexcept nogil:
-    """Add sum_p l' d2(flux g), upper triangle; h is the source's first diagonal element of a matrix with row length n."""
+    """Add sum_p l' d2(flux g), upper triangle; h is the source's first diagonal element, n the row length."""
     cdef const Moments* m = &s.moments
     cdef double f = s.flux
     h[1] += vd_sum(m.x)
@@ -136,7 +136,9 @@ cdef inline double plane_factor(const Source* s, int number) noexcept nogil:
     return .5 * s.flux if number == 4 or number == 6 else s.flux
 
 
-cdef inline void add_scene_gradient(const Source* s, const double* gradient, double* scene_gradient) noexcept nogil:
+cdef inline void add_scene_gradient(
+    const Source* s, const double* gradient, double* scene_gradient
+) noexcept nogil:
     cdef int i, j
     for i in range(s.n_numbers):
         for j in range(s.block[i], s.block_end[i]):
@@ -146,9 +148,11 @@ cdef inline void add_scene_gradient(const Source* s, const double* gradient, dou
 cdef inline void add_scene_block(
     const Source* a, const Source* b, const double* h, Py_ssize_t n, double* scene_hessian, Py_ssize_t size
 ) noexcept nogil:
-    """Carry the block of sources a and b of the image's Hessian into that of the scene, and its mirror if a != b.
+    """Carry the block of sources a and b of the image's Hessian into that of the scene, and its mirror if a
+    != b.
 
-    h is the first element of the block in a matrix with row length n; blocks of one source are full squares."""
+    h is the first element of the block in a matrix of row length n; the block of one source is a full square.
+    """
     cdef double half[7][7]
     cdef double entry
     cdef int i, j, k

@@ -51,9 +51,10 @@ VD_INLINE vd vd_lanes(void) { vd v = VD_COUNT; return v; }
 VD_INLINE vu vd_bits(vd x) { vu u; memcpy(&u, &x, sizeof u); return u; }
 VD_INLINE vd vd_from_bits(vu u) { vd x; memcpy(&x, &u, sizeof x); return x; }
 
-/* Larger and smaller of two vectors, and x with 0 where a < b. With GCC's vectors a comparison is a mask of all ones
- * in a register, and with AVX-512 GCC makes that mask by an instruction that waits for the register's last value: in a loop
- * the iterations can then no longer overlap. Hence the processor's own instructions where there are any. */
+/* Larger and smaller of two vectors, and x with 0 where a < b. With GCC's vectors a comparison is a mask of
+ * all ones in a register, and with AVX-512 GCC makes that mask by an instruction that waits for the
+ * register's last value: in a loop the iterations can then no longer overlap. Hence the processor's own
+ * instructions where there are any. */
 #if VD_WIDTH == 8
 VD_INLINE vd vd_max(vd a, vd b) { return (vd)_mm512_max_pd((__m512d)a, (__m512d)b); }
 VD_INLINE vd vd_min(vd a, vd b) { return (vd)_mm512_min_pd((__m512d)a, (__m512d)b); }

@@ -1,9 +1,9 @@
 """The pixels of a set of patches, strip by strip, and the sources drawn into them. Included by every variant.
 
-An image is cut into strips of VD_WIDTH columns and these into tiles of at most TILE_ROWS rows, whose planes stay in
-the first-level cache. In a tile, first every Gaussian adds itself to the planes (profile and first derivatives); the
-likelihood of the pixels is formed by the classes derived from the one here; last, the second derivatives of the profiles are
-summed against the slope of the likelihood by moments (_moments.pxd).
+An image is cut into strips of VD_WIDTH columns and these into tiles of at most TILE_ROWS rows, whose planes
+stay in the first-level cache. In a tile, first every Gaussian adds itself to the planes (profile and first
+derivatives); the likelihood of the pixels is formed by the classes derived from the one here; last, the
+second derivatives of the profiles are summed against the slope of the likelihood by moments (_moments.pxd).
 """
 
 from libc.string cimport memset
@@ -72,7 +72,7 @@ cdef inline Py_ssize_t rounded_up(Py_ssize_t n, Py_ssize_t multiple) noexcept no
 
 
 cdef inline Py_ssize_t row_length(Py_ssize_t n_planes) noexcept nogil:
-    """Planes per row, a multiple of four, but not of sixteen: rows would then fall on few sets of the cache."""
+    """Planes per row: a multiple of four, but not of sixteen, or rows would fall on few sets of the cache."""
     cdef Py_ssize_t length = rounded_up(n_planes, 4)
     return length + 4 if length % 16 == 0 else length
 
@@ -80,7 +80,8 @@ cdef inline Py_ssize_t row_length(Py_ssize_t n_planes) noexcept nogil:
 cdef class Tiles:
     """Copies of the pixels, the PSF components and the scratch memory of one set of patches.
 
-    Nothing is checked here; `celestepy.model.pixel_rate` does. Positions are those of the patch, not of the image.
+    Nothing is checked here; `celestepy.model.pixel_rate` does. Positions are those of the patch, not of the
+    image.
     """
 
     cdef int n_images, n_sources, n_bands
@@ -102,7 +103,9 @@ cdef class Tiles:
     cdef int n_active, n_gaussians, n_runs, n_numbers, n_planes
     cdef Py_ssize_t stride
 
-    def __cinit__(self, images, int n_bands, psf, psf_first, positions, jacobians, visible, profiles, bint narrow):
+    def __cinit__(
+        self, images, int n_bands, psf, psf_first, positions, jacobians, visible, profiles, bint narrow
+    ):
         self.n_images, self.n_sources, self.n_bands = len(images), positions.shape[1], n_bands
         self.psf, self.psf_first = psf, psf_first
         self.positions, self.jacobians, self.visible = positions, jacobians, visible
@@ -173,7 +176,7 @@ cdef class Tiles:
     cdef void _add_source(
         self, int n, int k, bint is_galaxy, const double* scene, bint with_derivatives
     ) noexcept nogil:
-        """Source k of the scene joins the image n: its numbers, its Gaussians and the places of its planes."""
+        """Source k of the scene joins the image n: its numbers, its Gaussians, the places of its planes."""
         cdef Source* s = &self.sources[self.n_active]
         s.index = k
         s.n_numbers = GALAXY_PLANES if is_galaxy else STAR_PLANES
@@ -191,7 +194,7 @@ cdef class Tiles:
         self._set_gaussians(s)
 
     cdef void _set_gaussians(self, Source* s) noexcept nogil:
-        """One Gaussian per component of the PSF and, for a galaxy, of the profile; those of one PSF component in a row."""
+        """One Gaussian per component of the PSF and, for a galaxy, of the profile, grouped by the former."""
         cdef int c, j
         cdef const double* p
         cdef double v
@@ -258,7 +261,7 @@ cdef class Tiles:
                     plane[3] = plane[3] * (1 / s.dev_share) - exponential * (1 / s.exp_share)
 
     cdef void _start_runs(self, Source* s, int column, int first_row, int rows) noexcept nogil:
-        """The Gaussians of a source that reach into a tile; where the recurrence is not safe, each row begins anew."""
+        """The Gaussians of a source that reach into a tile; where not safe to go on, a run for each row."""
         cdef int c, row, last
         cdef const Gaussian* g
         s.runs = self.n_runs
@@ -277,7 +280,9 @@ cdef class Tiles:
                     break
         s.runs_end = self.n_runs
 
-    cdef void _draw_star(self, const Source* s, int column, int first_row, bint with_derivatives) noexcept nogil:
+    cdef void _draw_star(
+        self, const Source* s, int column, int first_row, bint with_derivatives
+    ) noexcept nogil:
         cdef int i
         cdef Sweep sweep
         for i in range(s.runs, s.runs_end):
@@ -287,9 +292,11 @@ cdef class Tiles:
             else:
                 add_value(&sweep, self.runs[i].last, self.planes + s.plane, self.stride)
 
-    cdef void _draw_galaxy(self, const Source* s, int column, int first_row, bint with_derivatives) noexcept nogil:
+    cdef void _draw_galaxy(
+        self, const Source* s, int column, int first_row, bint with_derivatives
+    ) noexcept nogil:
         """Gaussians of a group two by two, as far as they go together."""
-        cdef int i = s.runs, value
+        cdef int i = s.runs, value, last
         cdef const Run* run
         cdef const Run* other
         cdef Sweep one, two
@@ -307,7 +314,8 @@ cdef class Tiles:
                     add_galaxy_planes(&one, min(other.first, run.last), planes, value, self.stride)
                     add_galaxy_planes(&two, min(run.first, other.last), planes, value, self.stride)
                     if one.row == two.row:
-                        add_two_galaxy_planes(&one, &two, min(run.last, other.last), planes, value, self.stride)
+                        last = min(run.last, other.last)
+                        add_two_galaxy_planes(&one, &two, last, planes, value, self.stride)
                     add_galaxy_planes(&two, other.last, planes, value, self.stride)
                 else:
                     add_value(&one, min(other.first, run.last), planes + value, self.stride)
@@ -351,6 +359,7 @@ cdef class Tiles:
         cdef const Run* other
         cdef Sweep one, two
         cdef ColumnMoments m, n
+        cdef vd dx
         set_levels(self.levels, slope, rows, first_row - s.y, 5)
         while i < s.runs_end:
             run = &self.runs[i]
@@ -367,6 +376,8 @@ cdef class Tiles:
                 if one.row == two.row:
                     sum_two_fives(&one, &two, min(run.last, other.last), self.levels, &m, &n)
                 sum_five(&two, other.last, self.levels, &n)
-                add_galaxy_moments(other.g, &n, vd_lanes() + (column - other.g.x), s.y - other.g.y, &s.moments)
+                dx = vd_lanes() + (column - other.g.x)
+                add_galaxy_moments(other.g, &n, dx, s.y - other.g.y, &s.moments)
             sum_five(&one, run.last, self.levels, &m)
-            add_galaxy_moments(run.g, &m, vd_lanes() + (column - run.g.x), s.y - run.g.y, &s.moments)
+            dx = vd_lanes() + (column - run.g.x)
+            add_galaxy_moments(run.g, &m, dx, s.y - run.g.y, &s.moments)

@@ -116,8 +116,12 @@ def kernel_inputs(patches, bands, psfs, positions, jacobians, visible, n_bands):
     components, first = _psf_table(psfs, visible)
     origins = np.array([(patch.x0, patch.y0) for patch in patches], dtype=float)
     positions = finite("positions", positions, (*by_source, 2)) - origins[:, None]
-    images = [_pixels(n, patch, band) for n, (patch, band) in enumerate(zip(patches, bands.tolist(), strict=True))]
-    return KernelInputs(images, bands, n_bands, components, first, positions, jacobians, visible.view(np.uint8))
+    images = [
+        _pixels(n, patch, band) for n, (patch, band) in enumerate(zip(patches, bands.tolist(), strict=True))
+    ]
+    return KernelInputs(
+        images, bands, n_bands, components, first, positions, jacobians, visible.view(np.uint8)
+    )
 
 
 def finite(name, values, shape):
@@ -133,7 +137,9 @@ def finite(name, values, shape):
         raise ValueError(f"{name} has shape {values.shape}; expected {shape}")
     # the sum of finite numbers of any sensible size is finite, and one sum is faster than a test of each
     if not math.isfinite(values.sum()) and not np.isfinite(values).all():
-        raise ValueError(f"{name} has entries that are not finite: {values[~np.isfinite(values)][:3].tolist()}")
+        raise ValueError(
+            f"{name} has entries that are not finite: {values[~np.isfinite(values)][:3].tolist()}"
+        )
     return values
 
 
@@ -143,7 +149,8 @@ def checked_scene(is_galaxy, scene, shape):
     Raises
     ------
     ValueError
-        If a shape is wrong, an entry is not finite, or the shape matrix of a galaxy is not that of an ellipse.
+        If a shape is wrong, an entry is not finite, or the shape matrix of a galaxy is not that of an
+        ellipse.
     """
     is_galaxy = np.ascontiguousarray(is_galaxy, dtype=bool)
     if is_galaxy.shape != shape[:1]:
@@ -178,7 +185,9 @@ def checked_neighbours(name, maps, images):
 def _checked_bands(bands, n_patches, n_bands):
     bands = np.asarray(bands)
     if bands.shape != (n_patches,) or not np.issubdtype(bands.dtype, np.integer):
-        raise ValueError(f"bands has shape {bands.shape} and type {bands.dtype}; expected ({n_patches},) integers")
+        raise ValueError(
+            f"bands has shape {bands.shape} and type {bands.dtype}; expected ({n_patches},) integers"
+        )
     n_bands = int(bands.max()) + 1 if n_bands is None else int(n_bands)
     if bands.min() < 0 or bands.max() >= n_bands:
         raise ValueError(f"bands has values from {bands.min()} to {bands.max()}; expected 0 to {n_bands - 1}")
@@ -210,7 +219,9 @@ def _psf_table(psfs, visible):
     """Components of all PSFs below one another, and where those of each source begin."""
     n_images, n_sources = visible.shape
     if len(psfs) != n_images or any(len(row) != n_sources for row in psfs):
-        raise ValueError(f"psfs has rows of lengths {[len(row) for row in psfs]}; expected {n_images} of {n_sources}")
+        raise ValueError(
+            f"psfs has rows of lengths {[len(row) for row in psfs]}; expected {n_images} of {n_sources}"
+        )
     tables, first, total = [np.empty((0, 6))], np.zeros((n_images, n_sources + 1), dtype=np.int32), 0
     for n, k in np.ndindex(n_images, n_sources):
         if k == 0:
@@ -218,7 +229,9 @@ def _psf_table(psfs, visible):
         if visible[n, k]:
             tables.append(np.asarray(psfs[n][k].array, dtype=float))
             if tables[-1].ndim != 2 or tables[-1].shape[1] != 6:
-                raise ValueError(f"psfs[{n}][{k}].array has shape {tables[-1].shape}; expected (components, 6)")
+                raise ValueError(
+                    f"psfs[{n}][{k}].array has shape {tables[-1].shape}; expected (components, 6)"
+                )
             total += len(tables[-1])
         first[n, k + 1] = total
     return _checked_components(np.concatenate(tables)), first

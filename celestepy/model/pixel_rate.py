@@ -1,12 +1,13 @@
 """Log likelihood of a scene of stars and galaxies in the pixels of several images, with exact derivatives.
 
 The work is done by a compiled kernel that exists in variants for different processors; the fastest that this
-machine runs is chosen at import. The environment variable ``CELESTEPY_KERNEL`` (``avx512``, ``avx2`` or ``generic``)
-overrides the choice.
+machine runs is chosen at import. The environment variable ``CELESTEPY_KERNEL`` (``avx512``, ``avx2`` or
+``generic``) overrides the choice.
 """
 
 import importlib
 import os
+import threading
 
 import numpy as np
 
@@ -61,7 +62,6 @@ def _chosen_kernel():
 kernel_name = _chosen_kernel()
 
 
-
 def _kernel_module(name):
     """The compiled module of a variant, by default of the one in use."""
     if name is None:
@@ -77,23 +77,39 @@ def _checked_order(order):
     return order
 
 
+class _Turn:
+    """Keeps a second thread from an object whose scratch memory is in use."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+
+    def __enter__(self):
+        if not self._lock.acquire(blocking=False):
+            raise RuntimeError("another thread is using this object; give each thread one of its own")
+
+    def __exit__(self, *_):
+        self._lock.release()
+
+
 class SceneLikelihood:
     """Log likelihood of patches of pixels given all sources that shine into them.
 
-    The expected flux in a pixel is ``m = background + sky + sum_k f_k g_k``, with ``g_k`` the profile of source k
-    convolved with the PSF. The log likelihood compares it with the data ``n``,
+    The expected flux in a pixel is ``m = background + sky + sum_k f_k g_k``, with ``g_k`` the profile of
+    source k convolved with the PSF. The log likelihood compares it with the data ``n``,
 
-    * for counts: ``l = sum w (n ln(m / n) - m + n)``, the Poisson log likelihood above its maximum, data below zero
-      counting as zero. Where m falls below 1 % of the background (below 1e-6 counts where there is none) it is
-      continued by its second-order Taylor expansion, so that it is finite and smooth for any m;
+    * for counts: ``l = sum w (n ln(m / n) - m + n)``, the Poisson log likelihood above its maximum, data
+    below zero
+      counting as zero. Where m falls below 1 % of the background (below 1e-6 counts where there is none) it
+      is continued by its second-order Taylor expansion, so that it is finite and smooth for any m;
     * for Gaussian noise: ``l = -1/2 sum w (n - m)^2``.
 
     Parameters
     ----------
     patches : sequence of `~celestepy.images.Patch`
-        N patches: ``data``, ``weight`` and ``background`` of shape (h, w) in nanomaggies per pixel (weights in counts
-        per nanomaggy for Poisson noise, in inverse squared nanomaggies otherwise; 0 = pixel not used), the image
-        position ``x0, y0`` of the first pixel, and ``poisson``. What is not finite at weight zero is ignored.
+        N patches: ``data``, ``weight`` and ``background`` of shape (h, w) in nanomaggies per pixel (weights
+        in counts per nanomaggy for Poisson noise, in inverse squared nanomaggies otherwise; 0 = pixel not
+        used), the image position ``x0, y0`` of the first pixel, and ``poisson``. What is not finite at
+        weight zero is ignored.
     bands : array_like of int, shape (N,)
         Index of each patch's band, 0 to ``n_bands`` - 1.
     psfs : sequence of N sequences of K `~celestepy.images.PSFMixture`
@@ -116,18 +132,23 @@ class SceneLikelihood:
 
     Notes
     -----
-    Parameters of a source are its row of the scene, ``f_1 .. f_B`` (nanomaggies), ``u, v`` (arcsec), ``dev_fraction``,
-    ``Suu, Suv, Svv`` (arcsec^2, the squared half-light ellipse); the vector of all parameters is the rows one after the other,
-    then the sky level of each patch. For stars the entries of the shape are without effect, their derivatives zero.
+    Parameters of a source are its row of the scene, ``f_1 .. f_B`` (nanomaggies), ``u, v`` (arcsec),
+    ``dev_fraction``, ``Suu, Suv, Svv`` (arcsec^2, the squared half-light ellipse); the vector of all
+    parameters is the rows one after the other, then the sky level of each patch. For stars the entries of
+    the shape are without effect, their derivatives zero.
 
-    An object keeps scratch memory: use it in one thread at a time. `evaluate` releases the GIL.
+    An object keeps scratch memory and serves one thread at a time, else it raises RuntimeError.
+    `evaluate` releases the GIL.
     """
 
-    def __init__(self, patches, bands, psfs, positions, jacobians, visible=None, *, n_bands=None, kernel=None):
+    def __init__(
+        self, patches, bands, psfs, positions, jacobians, visible=None, *, n_bands=None, kernel=None
+    ):
         inputs = kernel_inputs(patches, bands, psfs, positions, jacobians, visible, n_bands)
         self.n_images, self.n_sources, self.n_bands = len(inputs.images), inputs.n_sources, inputs.n_bands
         self.size = self.n_sources * (self.n_bands + 6) + self.n_images
         self._inputs = inputs
+        self._turn = _Turn()
         self._kernel = inputs.kernel(_kernel_module(kernel).PixelKernel)
 
     def evaluate(self, is_galaxy, scene, sky, order=2):
@@ -160,7 +181,8 @@ class SceneLikelihood:
         sky = finite("sky", sky, (self.n_images,))
         gradient = np.zeros(self.size) if order > 0 else None
         hessian = np.zeros((self.size, self.size)) if order > 1 else None
-        value = self._kernel.evaluate(is_galaxy, scene, sky, order, gradient, hessian)
+        with self._turn:
+            value = self._kernel.evaluate(is_galaxy, scene, sky, order, gradient, hessian)
         return value, gradient, hessian
 
     def model(self, is_galaxy, scene, sky):
@@ -199,8 +221,9 @@ class SceneLikelihood:
         """
         is_galaxy, scene = self._checked_scene(is_galaxy, scene)
         images = [np.zeros((self.n_sources, *image.data.shape)) for image in self._inputs.images]
-        for n, image in enumerate(images):
-            self._kernel.render(n, is_galaxy, scene, image)
+        with self._turn:
+            for n, image in enumerate(images):
+                self._kernel.render(n, is_galaxy, scene, image)
         return images
 
     def _checked_scene(self, is_galaxy, scene):
@@ -208,17 +231,19 @@ class SceneLikelihood:
 
 
 class MeanFieldPixels:
-    """Expected log likelihood of patches when the types and fluxes of all sources are uncertain, by the delta method.
+    """Expected log likelihood of patches when types and fluxes are uncertain, by the delta method.
 
-    This is the pixel term of the evidence lower bound of [1]_ as a function of one active source, all others fixed. Its
-    star profile s and its galaxy profile g have the uncertain factor l; with ``A_i = a_i E[l | i]``, ``B_i = a_i E[l^2 | i]``
-    and ``a_i`` the probability of the type, the mean and the variance of a pixel are
+    This is the pixel term of the evidence lower bound of [1]_ as a function of one active source, all others
+    fixed. Its star profile s and its galaxy profile g have the uncertain factor l; with ``A_i = a_i E[l|i]``,
+    ``B_i = a_i E[l^2|i]`` and ``a_i`` the probability of the type, the mean and the variance of a
+    pixel are
 
         E = background + sky + neighbours' mean + A1 s + A2 g
         V = neighbours' variance + B1 s^2 + B2 g^2 - (A1 s + A2 g)^2
 
-    and the term is ``sum w (n ln(E / n) - E + n - n V / (2 E^2))`` for counts (eqs. 34, 35, 37; the same constants as in
-    `SceneLikelihood`) and ``-1/2 sum w ((n - E)^2 + V)`` for Gaussian noise, for which it is exact.
+    and the term is ``sum w (n ln(E / n) - E + n - n V / (2 E^2))`` for counts (eqs. 34, 35, 37; the same
+    constants as in `SceneLikelihood`) and ``-1/2 sum w ((n - E)^2 + V)`` for Gaussian noise, for which it is
+    exact.
 
     Parameters
     ----------
@@ -234,23 +259,27 @@ class MeanFieldPixels:
 
     Notes
     -----
-    The ten parameters of a patch, in this order: ``A1, A2, B1, B2`` (nanomaggies and their squares), ``u, v`` (arcsec),
-    ``dev_fraction``, ``Suu, Suv, Svv`` (arcsec^2). An object is to be used in one thread at a time.
+    The ten parameters of a patch, in this order: ``A1, A2, B1, B2`` (nanomaggies and their squares),
+    ``u, v`` (arcsec), ``dev_fraction``, ``Suu, Suv, Svv`` (arcsec^2). An object serves
+    one thread at a time.
 
     References
     ----------
-    .. [1] Regier et al. 2019, "Approximate inference for constructing astronomical catalogs from images", Annals of
-       Applied Statistics 13, 1884.
+    .. [1] Regier et al. 2019, "Approximate inference for constructing astronomical catalogs from images",
+       Annals of Applied Statistics 13, 1884.
     """
 
     def __init__(self, patches, bands, psfs, positions, jacobians, *, n_bands=None, kernel=None):
         if np.ndim(positions) != 3 or np.shape(positions)[1] != 1:
-            raise ValueError(f"positions has shape {np.shape(positions)}; expected (N, 1, 2), one active source")
+            raise ValueError(
+                f"positions has shape {np.shape(positions)}; expected (N, 1, 2), one active source"
+            )
         # to the kernel the two types are two sources at the same place
         positions, jacobians = np.repeat(positions, 2, axis=1), np.repeat(jacobians, 2, axis=1)
         psfs = [[*row, *row] for row in psfs]
         self._inputs = kernel_inputs(patches, bands, psfs, positions, jacobians, None, n_bands)
         self.n_images = len(self._inputs.images)
+        self._turn = _Turn()
         self._kernel = self._inputs.kernel(_kernel_module(kernel).MeanFieldKernel)
 
     def set_neighbours(self, means, variances):
@@ -268,8 +297,9 @@ class MeanFieldPixels:
         """
         means = checked_neighbours("means", means, self._inputs.images)
         variances = checked_neighbours("variances", variances, self._inputs.images)
-        for n, (mean, variance) in enumerate(zip(means, variances, strict=True)):
-            self._kernel.set_neighbours(n, mean, variance)
+        with self._turn:
+            for n, (mean, variance) in enumerate(zip(means, variances, strict=True)):
+                self._kernel.set_neighbours(n, mean, variance)
 
     def evaluate(self, amplitudes, geometry, sky, order=2):
         """The term of each patch and its derivatives.
@@ -302,7 +332,9 @@ class MeanFieldPixels:
         values = np.zeros(self.n_images)
         gradients = np.zeros((self.n_images, 10)) if order > 0 else None
         hessians = np.zeros((self.n_images, 10, 10)) if order > 1 else None
-        self._kernel.evaluate(amplitudes, self._scene(geometry), sky, order, values, gradients, hessians)
+        scene = self._scene(geometry)
+        with self._turn:
+            self._kernel.evaluate(amplitudes, scene, sky, order, values, gradients, hessians)
         return values, gradients, hessians
 
     def profiles(self, geometry):
@@ -320,8 +352,9 @@ class MeanFieldPixels:
         """
         scene = self._scene(geometry)
         images = [np.zeros((2, *image.data.shape)) for image in self._inputs.images]
-        for n, image in enumerate(images):
-            self._kernel.render(n, scene, image)
+        with self._turn:
+            for n, image in enumerate(images):
+                self._kernel.render(n, scene, image)
         return images
 
     def _scene(self, geometry):

@@ -68,8 +68,8 @@ def _rescaled(amplitudes, variances, half_light_radius, point_fraction=0.0):
     return ProfileMixture(amplitudes, variances)
 
 
-# The half-light radii below are the roots of enclosed_flux(radius) = 1/2 for the published variances (with the
-# point core for de Vaucouleurs), to the last digit of a double.
+# The half-light radii below are the roots of enclosed_flux(radius) = 1/2 for the published variances (with
+# the point core for de Vaucouleurs), to the last digit of a double.
 EXPONENTIAL = _rescaled(
     [2.34853813e-3, 3.07995260e-2, 0.223364214, 1.17949102, 4.33873750, 5.99820770],
     [1.20078965e-3, 8.84526493e-3, 3.91463084e-2, 0.139976817, 0.460962500, 1.50159566],

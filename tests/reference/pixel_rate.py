@@ -54,8 +54,9 @@ def log_likelihood(patch, expected):
     floor = np.where(background > 0, 0.01 * background, 1e-6 / weight)
     safe = np.maximum(expected, floor)
     below = np.minimum(expected - floor, 0)
-    ratio = np.where(data > 0, safe / np.where(data > 0, data, 1), 1)
-    value = data * np.log(ratio) - safe + data
+    # n (log(m / n) - m / n + 1), and -m where n = 0
+    excess = (safe - data) / np.where(data > 0, data, 1)
+    value = np.where(data > 0, data * (np.log1p(np.where(data > 0, excess, 0)) - excess), -safe)
     slope = data / safe - 1
     curvature = -data / safe**2
     return np.sum(weight * (value + slope * below + curvature * below**2 / 2))
@@ -74,7 +75,14 @@ class Reference:
         return [
             np.array(
                 [
-                    profile(patch, self.psfs[n][k], self.positions[n, k], self.jacobians[n, k], is_galaxy[k], row[-6:])
+                    profile(
+                        patch,
+                        self.psfs[n][k],
+                        self.positions[n, k],
+                        self.jacobians[n, k],
+                        is_galaxy[k],
+                        row[-6:],
+                    )
                     if self.visible[n, k]
                     else np.zeros(patch.data.shape)
                     for k, row in enumerate(scene)
