@@ -1,5 +1,6 @@
 """Images: what was observed. Pixels, noise, sky, PSF and astrometry, and the readers that build them."""
 
+from celestepy.images.alignment import ShiftedAstrometry, aligned
 from celestepy.images.calibration import calibrated, measure_noise_scale
 from celestepy.images.counts import from_counts, nanomaggies_per_count
 from celestepy.images.description import read_toml
@@ -37,7 +38,9 @@ __all__ = [
     "SDSSAstrometry",
     "SDSSPSF",
     "ScaledPSF",
+    "ShiftedAstrometry",
     "StampPSF",
+    "aligned",
     "calibrated",
     "fit_mixture",
     "from_ccddata",

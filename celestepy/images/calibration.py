@@ -82,12 +82,14 @@ def measure_noise_scale(image):
     return max(1.0, float(significance[free].std()))
 
 
-def calibrated(image):
+def calibrated(image, stars=None):
     """The image with its noise scale, aperture correction and PSF error measured on itself.
 
     Parameters
     ----------
     image : Image
+    stars : list of CalibrationStar, optional
+        By default those that `isolated_stars` finds.
 
     Returns
     -------
@@ -102,7 +104,7 @@ def calibrated(image):
         residual of the PSF's mixture of Gaussians. The noise scale is 1 where too little sky is free.
     """
     noise_scale = _noise_scale_or_one(image)
-    stars = isolated_stars(image)
+    stars = isolated_stars(image) if stars is None else stars
     n_clear = sum(np.isfinite(star.aperture_flux) for star in stars)
     if n_clear < FEWEST_STARS:
         correction, error, psf_error = 1.0, np.nan, _central_mixture(image).residual

@@ -175,6 +175,11 @@ class Image:
             )
 
     @property
+    def astrometry(self):
+        """The `Astrometry` behind `wcs`."""
+        return self._astrometry
+
+    @property
     def shape(self):
         """(ny, nx) of the pixels."""
         return self.pixels.shape

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
+from celestepy.images.alignment import aligned
 from celestepy.images.calibration import calibrated
 from celestepy.images.errors import ImageError, one_line
 from celestepy.images.hdus import read_hdus, read_many
 from celestepy.images.image import Image
 from celestepy.images.noise import PoissonNoise
+from celestepy.images.psf_calibration import isolated_stars
 from celestepy.images.sdss_astrometry import SDSSAstrometry
 from celestepy.images.sdss_masks import read_planes
 from celestepy.images.sdss_psf import SDSSPSF
@@ -68,7 +70,8 @@ def read_sdss_field(directory, bands=BANDS, *, field=None, calibrate=True, n_thr
     field : (int, int, int), optional
         Run, camcol and field number; needed only where the folder holds frames of several fields.
     calibrate : bool, optional
-        Measure noise scale, aperture correction and PSF error on each image, see `calibrated`.
+        Measure noise scale, aperture correction and PSF error on each image, see `calibrated`, and align the
+        images' astrometry with each other, see `aligned`.
     n_threads : int, optional
         Threads that decompress and measure; by default as many as there are processors, at most one for each
         band. The result does not depend on it.
@@ -98,13 +101,17 @@ def read_sdss_field(directory, bands=BANDS, *, field=None, calibrate=True, n_thr
     def read_band(band):
         index, frame, masks = BANDS.index(band), numbers.frame(band), numbers.masks(band)
         psf = _psf(hdus[numbers.psf], path_of[numbers.psf], index, hdus[frame][0].shape)
-        image = _build(
+        return _build(
             (hdus[frame], path_of[frame]), (hdus[masks], path_of[masks]), psf, gain[index], dark[index]
         )
-        return calibrated(image) if calibrate else image
 
     with ThreadPoolExecutor(n_threads) as executor:
-        return list(executor.map(read_band, bands))
+        images = list(executor.map(read_band, bands))
+        if not calibrate:
+            return images
+        stars = list(executor.map(isolated_stars, images))
+        images = list(executor.map(calibrated, images, stars))
+    return aligned(images, stars)
 
 
 def read_sdss_frame(path, *, psf, gain, dark_variance, masks=None):

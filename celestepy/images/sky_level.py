@@ -9,8 +9,8 @@ def measure_sky_error(image, box=64):
     """Scatter of the local sky level about the image's own sky.
 
     The level is the median of the unmasked pixels of each box after three rounds of clipping at 2.5 standard
-    deviations, which leaves sources out; its scatter over boxes is measured by the median absolute deviation about
-    zero, so that an offset common to all boxes counts as well, and the statistical part is taken off.
+    deviations, which leaves sources out; its scatter over boxes is measured by the median absolute deviation
+    about zero, so that an offset common to all boxes counts as well, and the statistical part is taken off.
 
     Parameters
     ----------
@@ -22,14 +22,15 @@ def measure_sky_error(image, box=64):
     Returns
     -------
     float
-        Standard deviation of the sky level in nanomaggies per pixel; at least a hundredth of the noise of one pixel.
+        Standard deviation of the sky level in nanomaggies per pixel; at least a hundredth of the noise of one
+        pixel.
     """
     residual = np.where(image.mask, np.nan, image.pixels - image.sky)
     levels, widths = [], []
     ny, nx = image.shape
     for y in range(0, max(ny - box // 2, 1), box):
         for x in range(0, max(nx - box // 2, 1), box):
-            values = residual[y:y + box, x:x + box]
+            values = residual[y : y + box, x : x + box]
             level, width, number = _clipped(values[np.isfinite(values)])
             if number > box:
                 levels.append(level)

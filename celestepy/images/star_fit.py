@@ -24,6 +24,8 @@ class StarFit:
         Position, pixels.
     flux : float
         In units of the PSF at that place, nmgy.
+    position_error : float
+        Standard deviation of x and of y by the noise, pixels.
     sky : float
         Local level above the image's sky, nmgy/pixel.
     model, residual, variance : (n, n) array
@@ -35,6 +37,7 @@ class StarFit:
     x: float
     y: float
     flux: float
+    position_error: float
     sky: float
     model: np.ndarray
     residual: np.ndarray
@@ -73,9 +76,13 @@ def fit_star(image, x, y, mixture):
     if solution is None:
         return None
     x, y, flux, sky = solution
-    model = flux * mixture.density(columns - x, rows - y)
+    density, slope_x, slope_y = mixture.density_and_slopes(columns - x, rows - y)
+    model = flux * density
     variance = image.noise.variance_of(image.sky[box] + model, box)
-    return StarFit(x, y, flux, sky, model, data - model - sky, variance, np.hypot(columns - x, rows - y))
+    error = 1 / (flux * np.sqrt(np.sum(0.5 * (slope_x**2 + slope_y**2) / variance)))
+    return StarFit(
+        x, y, flux, float(error), sky, model, data - model - sky, variance, np.hypot(columns - x, rows - y)
+    )
 
 
 def _gauss_newton(data, columns, rows, x, y, mixture):
