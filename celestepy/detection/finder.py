@@ -14,12 +14,13 @@ from celestepy.images.errors import ImageError
 
 __all__ = ["detect", "expected_false_peaks"]
 
+THRESHOLD = 6.5
 BRIGHT = 30.0  # S/N above which the PSF's wings and a galaxy's outskirts stand out of the noise
 OWN_SHARE = 0.9  # a peak with less of its S/N to itself is placed where it is when its neighbours are cleared
 CLOSEST = 1.0  # PSF sigmas; peaks closer than this, or than a pixel, are one
 
 
-def detect(images, *, threshold=5.0, backend="sep", templates=None):
+def detect(images, *, threshold=THRESHOLD, backend="sep", templates=None):
     """Find sources in all images together.
 
     Parameters
@@ -27,8 +28,8 @@ def detect(images, *, threshold=5.0, backend="sep", templates=None):
     images : Image or sequence of Image
         Any bands, exposures, pixel scales and orientations of one field.
     threshold : float, optional
-        Smallest combined S/N of a seed. `expected_false_peaks` tells how much noise passes. Faint seeds are
-        cheap to give: a fit tests their existence again.
+        Smallest combined S/N of a seed. Noise alone does not reach 6.5 (see `expected_false_peaks`): this is
+        where a catalogue of five bands begins to say something of a source. Lower it to be complete.
     backend : {"sep", "photutils"}, optional
         What extracts and deblends the peaks.
     templates : (n, n_bands) array_like, optional

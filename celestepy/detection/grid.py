@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import map_coordinates
 
+from celestepy.detection.positions import image_positions
 from celestepy.images.errors import ImageError
 from celestepy.images.wcs import AffineAstrometry, tangent_offsets
 
@@ -107,9 +108,10 @@ class DetectionGrid:
         """Image pixel x and y of every grid pixel of a box, (h, w) float32 each."""
         lattice = [np.arange(edges.start, edges.stop + LATTICE, LATTICE, dtype=float) for edges in box]
         rows, columns = np.meshgrid(*lattice, indexing="ij")
-        position = image.sky_to_pixel(*self.pixel_to_sky(columns, rows))
+        position = image_positions(image, *self.pixel_to_sky(columns.ravel(), rows.ravel()))
         fill_rows, fill_columns = (_linear_weights(along, len(n)) for along, n in zip(box, lattice))
-        return [(fill_rows @ np.asarray(values) @ fill_columns.T).astype(np.float32) for values in position]
+        maps = [fill_rows @ values.reshape(rows.shape) @ fill_columns.T for values in position]
+        return [values.astype(np.float32) for values in maps]
 
 
 def _middle(image):

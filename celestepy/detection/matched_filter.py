@@ -18,6 +18,7 @@ from scipy import fft
 from scipy.ndimage import binary_dilation, map_coordinates, spline_filter
 
 from celestepy.detection.background import lower_width, smooth_level
+from celestepy.detection.positions import on_image
 
 __all__ = ["FilteredImage", "filter_image"]
 
@@ -60,8 +61,7 @@ class FilteredImage:
     def sample(self, x, y, spline):
         """Numerator (cubic spline) and denominator (linear) at pixel positions x, y; 0 outside the image."""
         where = np.stack([np.asarray(y, float), np.asarray(x, float)])
-        ny, nx = self.image.shape
-        inside = (where[0] > -0.5) & (where[0] < ny - 0.5) & (where[1] > -0.5) & (where[1] < nx - 0.5)
+        inside = on_image(self.image, where[1], where[0])
         numerator = map_coordinates(spline, where, order=3, prefilter=False, mode="mirror")
         denominator = map_coordinates(self.denominator, where, order=1, mode="nearest")
         return np.where(inside, numerator, 0.0), np.where(inside, denominator, 0.0)

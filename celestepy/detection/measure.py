@@ -7,11 +7,11 @@ astrometry puts the source, by a cubic spline.
 from dataclasses import dataclass
 
 import numpy as np
-from astropy.wcs import NoConvergence
 
 from celestepy.detection.bright import log_parabola
+from celestepy.detection.positions import image_positions, on_image
 
-__all__ = ["Measurement", "Sampler", "image_positions", "measure", "refine"]
+__all__ = ["Measurement", "Sampler", "measure", "refine"]
 
 RING_POINTS = 8
 RING_RADIUS = 2.0  # PSF sigmas, for the size
@@ -83,7 +83,7 @@ class Sampler:
         ra, dec = maps.grid.pixel_to_sky(x, y)
         for one, spline in zip(maps.filtered, self._splines, strict=True):
             band = maps.bands.index(one.image.band)
-            near = np.flatnonzero(_inside(one.image, *image_positions(one.image, ra, dec)))
+            near = np.flatnonzero(on_image(one.image, *image_positions(one.image, ra, dec)))
             if near.size == 0:
                 continue
             x0, y0, jacobian = one.image.local_affine((ra[near], dec[near]))
@@ -92,14 +92,6 @@ class Sampler:
             full[band, near] += one.full
             visible[band, near] += one.full * one.visible(x0, y0)
         return *sums, np.divide(visible, full, out=np.zeros(full.shape), where=full > 0)
-
-
-def image_positions(image, ra, dec):
-    """Pixel x, y of ra, dec; not finite or far off where a distorted astrometry has no answer."""
-    try:
-        return image.sky_to_pixel(ra, dec)
-    except NoConvergence as error:
-        return error.best_solution.T
 
 
 def refine(sampler, x, y):
@@ -145,11 +137,6 @@ def measure(sampler, x, y):
         half_light_radius=GAUSSIAN_HALF_LIGHT * size * maps.grid.scale,
         visible=visible.T,
     )
-
-
-def _inside(image, x, y):
-    ny, nx = image.shape
-    return (x > -0.5) & (x < nx - 0.5) & (y > -0.5) & (y < ny - 0.5)
 
 
 def _intrinsic_sigma(values, radius, sigma):

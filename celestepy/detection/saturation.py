@@ -4,7 +4,7 @@ import numpy as np
 from scipy.ndimage import binary_dilation, distance_transform_edt, find_objects, label
 from scipy.spatial import cKDTree
 
-from celestepy.detection.measure import image_positions
+from celestepy.detection.positions import image_positions
 
 __all__ = ["merge_saturated", "near_saturated"]
 
@@ -62,9 +62,8 @@ def near_saturated(filtered, ra, dec):
         if rows.size == 0:
             continue
         where = np.column_stack(image_positions(one.image, ra, dec))
-        usable = np.isfinite(where).all(axis=1)
-        distance, _ = cKDTree(np.column_stack([columns, rows])).query(where[usable])
-        found[usable] |= distance <= REACH * one.sigma
+        distance, _ = cKDTree(np.column_stack([columns, rows])).query(where)
+        found |= distance <= REACH * one.sigma
     return found
 
 

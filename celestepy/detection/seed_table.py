@@ -8,7 +8,8 @@ from astropy.table import QTable, Table
 from scipy.spatial import cKDTree
 
 from celestepy.detection.matched_filter import filter_image
-from celestepy.detection.measure import Sampler, image_positions, measure
+from celestepy.detection.measure import Sampler, measure
+from celestepy.detection.positions import image_positions, on_image
 from celestepy.detection.saturation import near_saturated
 from celestepy.detection.seeds import SeedFlag, Seeds, SeedWarning
 from celestepy.detection.significance import combine
@@ -124,9 +125,7 @@ def _rows_on_images(ra, dec, images):
     known = np.isfinite(ra) & np.isfinite(dec)
     on = np.zeros(len(ra), bool)
     for image in images:
-        x, y = image_positions(image, ra[known], dec[known])
-        ny, nx = image.shape
-        on[known] |= (x > -0.5) & (x < nx - 0.5) & (y > -0.5) & (y < ny - 0.5)
+        on[known] |= on_image(image, *image_positions(image, ra[known], dec[known]))
     if not on.any():
         raise ImageError(
             f"seeds: none of {len(ra)} lies on any of the {len(images)} images; check that ra and dec are in"

@@ -10,7 +10,7 @@ from detection.gaussian_skies import DEC, RA, Sky, astrometry, observe
 from celestepy.detection import SeedFlag, Seeds, SeedWarning, detect
 from celestepy.images import ImageError
 
-SKY = Sky.of((0.0, 0.0, 5.0), (12.0, -8.0, 20.0), (-15.0, 10.0, 1.0))
+SKY = Sky.of((0.0, 0.0, 5.0), (12.0, -8.0, 20.0), (-15.0, 10.0, 3.0))
 
 
 @pytest.fixture
