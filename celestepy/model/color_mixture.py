@@ -52,7 +52,7 @@ class ColorMixture:
         fields = dict(weights=weights, means=means, covariances=covariances)
         fields["slopes"] = np.array(slopes, dtype=float)
         _validate(**fields)
-        # Normalised weights stay as they are to the last bit, so that a saved mixture is read back identically.
+        # Normalised weights stay as they are to the last bit: a saved mixture is read back identically.
         fields["weights"] = weights if abs(weights.sum() - 1) < 1e-12 else weights / weights.sum()
         fields["covariances"] = 0.5 * (covariances + np.swapaxes(covariances, 1, 2))
         for name, value in fields.items():

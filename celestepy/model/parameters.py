@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 
 __all__ = ["GALAXY", "KINDS", "PARAMETERS", "STAR", "Bands", "Layout", "Parameter", "SceneLayout", "layout",
-           "parameter_names", "scene_layout"]
+           "parameter_names", "parameter_table", "scene_layout"]
 
 STAR = "star"
 GALAXY = "galaxy"
@@ -246,3 +246,20 @@ def parameter_names(kind, bands):
     if len(names) != layout(kind, len(colors) + 1).size:
         raise AssertionError("the parameter table and the layout disagree")
     return tuple(names)
+
+
+def parameter_table():
+    """The parameter table of the documentation, in reStructuredText.
+
+    Returns
+    -------
+    str
+        A ``list-table`` directive.
+    """
+    rows = [("Name", "Unit", "Type", "Definition", "Meaning")]
+    rows += [(f"``{p.name}``", p.unit or "-", " and ".join(p.kinds), p.transform, p.description)
+             for p in PARAMETERS]
+    lines = [".. list-table::", "   :header-rows: 1", ""]
+    for row in rows:
+        lines += [f"   {'* -' if i == 0 else '  -'} {cell}" for i, cell in enumerate(row)]
+    return "\n".join(lines) + "\n"

@@ -1,5 +1,7 @@
 """The parameter table and the layouts it generates."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from celestepy.model.parameters import (
     Bands,
     layout,
     parameter_names,
+    parameter_table,
     scene_layout,
 )
 
@@ -76,6 +79,11 @@ def test_names():
 def test_unknown_kind():
     with pytest.raises(ValueError, match="'quasar'"):
         layout("quasar", 5)
+
+
+def test_documentation_shows_the_table():
+    page = Path(__file__).parents[2] / "docs" / "user_guide" / "model.rst"
+    assert parameter_table() in page.read_text("utf-8")
 
 
 def test_table_names_are_unique_and_bounds_ordered():
