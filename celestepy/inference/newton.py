@@ -1,13 +1,16 @@
 """Trust-region Newton minimisation with exact Hessians, for a few to a few dozen parameters.
 
-The subproblem is solved exactly from the eigendecomposition of the (scaled) Hessian, so indefinite Hessians, which
-are the rule far from the optimum, need no special treatment (Nocedal & Wright 2006, section 4.3).
+The subproblem is solved to the boundary of the trust region whatever the signs of the Hessian's eigenvalues,
+so indefinite Hessians, which are the rule far from the optimum, need no special treatment (Nocedal & Wright
+2006, section 4.3).
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import LinAlgError, eigh
+
+from celestepy.inference._newton import QuadraticModel
 
 __all__ = ["Minimum", "TrustRegion"]
 
@@ -50,9 +53,10 @@ class TrustRegion:
     max_iterations : int
         Evaluations allowed.
     tolerance : float
-        The iteration stops where the Newton decrement, the improvement still expected, is below this. The objective
-        is a negative log posterior, so the unit is nats; a parameter is then within ``sqrt(2 tolerance)`` standard
-        deviations of its optimum even before the last step, which is taken without being evaluated.
+        The iteration stops where the Newton decrement, the improvement still expected, is below this. The
+        objective is a negative log posterior, so the unit is nats; a parameter is then within
+        ``sqrt(2 tolerance)`` standard deviations of its optimum even before the last step, which is taken
+        without being evaluated.
     radius : float
         First radius, in units of the parameters' ``scale``.
     max_radius : float
@@ -86,97 +90,58 @@ class TrustRegion:
         -------
         Minimum
             The end point and the verdict.
+
+        Raises
+        ------
+        ValueError
+            If the shapes disagree.
         """
-        scale = np.asarray(scale, dtype=float)
+        scale = np.ascontiguousarray(scale, dtype=float)
         x = np.array(start, dtype=float)
+        if x.ndim != 1 or scale.shape != x.shape:
+            raise ValueError(f"start and scale have shapes {x.shape} and {scale.shape}; "
+                             "expected vectors of one length")
         value, gradient, hessian = objective(x)
-        if not np.isfinite(value):
+        if not math.isfinite(value):
             return Minimum(x, value, gradient, hessian, 1, False, "the objective is not finite at the start")
-        radius = self.radius
+        radius, model = self.radius, _model(x, gradient, hessian, scale)
         for iteration in range(1, self.max_iterations + 1):
-            try:
-                model = _QuadraticModel(gradient, hessian, scale)
-            except (LinAlgError, ValueError):
+            if not model.is_finite:
                 return Minimum(x, value, gradient, hessian, iteration, False, "the Hessian is not finite")
             if model.is_convex and model.decrement < self.tolerance:
-                x = x + model.newton_step() * scale
+                x = x + model.newton_step()
                 return Minimum(x, value - model.decrement, gradient, hessian, iteration, True, "converged")
             if iteration == self.max_iterations:
                 break
-            step, on_boundary = model.step(radius)
-            trial = objective(x + step * scale)
-            expected = model.reduction(step)
-            ratio = (value - trial[0]) / expected if np.isfinite(trial[0]) else -1.0
-            radius = self._next_radius(radius, ratio, on_boundary, step)
+            step, length, is_on_boundary, expected = model.step(radius)
+            trial = objective(x + step)
+            is_finite = math.isfinite(trial[0])
+            ratio = (value - trial[0]) / expected if is_finite and expected > 0 else -1.0
+            radius = self._next_radius(radius, ratio, is_on_boundary, length)
             # A gain below rounding cannot be told from a loss.
-            if ratio > 1e-4 or abs(expected) < 1e-12 * abs(value):
-                x = x + step * scale
+            if ratio > 1e-4 or (is_finite and expected < 1e-12 * abs(value)):
+                x = x + step
                 value, gradient, hessian = trial
+                model = _model(x, gradient, hessian, scale)
             elif radius < 1e-9:
-                return Minimum(x, value, gradient, hessian, iteration, False, "the trust region shrank to nothing")
+                message = "the trust region shrank to nothing"
+                return Minimum(x, value, gradient, hessian, iteration, False, message)
         message = f"stopped after {self.max_iterations} iterations; raise max_iterations"
         return Minimum(x, value, gradient, hessian, self.max_iterations, False, message)
 
-    def _next_radius(self, radius, ratio, on_boundary, step):
+    def _next_radius(self, radius, ratio, is_on_boundary, length):
         if ratio < 0.25:
-            return 0.25 * float(np.linalg.norm(step))
-        if ratio > 0.75 and on_boundary:
+            return 0.25 * length
+        if ratio > 0.75 and is_on_boundary:
             return min(2.5 * radius, self.max_radius)
         return radius
 
 
-class _QuadraticModel:
-    """The quadratic model of an objective in scaled coordinates, diagonalised."""
-
-    def __init__(self, gradient, hessian, scale):
-        self.gradient = gradient * scale
-        self.hessian = hessian * scale[:, None] * scale
-        self.values, self.vectors = eigh(self.hessian, driver="evd")
-        self.rotated = self.vectors.T @ self.gradient
-
-    @property
-    def is_convex(self):
-        return self.values[0] > 1e-12 * abs(self.values[-1])
-
-    @property
-    def decrement(self):
-        return 0.5 * float(np.sum(self.rotated**2 / self.values))
-
-    def newton_step(self):
-        return -self.vectors @ (self.rotated / self.values)
-
-    def reduction(self, step):
-        return -float(self.gradient @ step + 0.5 * step @ self.hessian @ step)
-
-    def step(self, radius):
-        """The minimiser of the model within the radius, and whether it lies on the boundary."""
-        if self.is_convex:
-            step = self.rotated / self.values
-            if step @ step <= radius**2:
-                return -self.vectors @ step, False
-        shift = self._shift(radius)
-        step = -self.rotated / np.maximum(self.values + shift, 1e-300)
-        missing = radius**2 - step @ step
-        if self.values[0] < 0 and missing > 0.01 * radius**2:
-            # The hard case: the gradient has no part along the direction of most negative curvature.
-            step[0] += np.copysign(np.sqrt(missing), step[0])
-        return self.vectors @ step, True
-
-    def _shift(self, radius):
-        """The shift that makes the step as long as the radius (safeguarded Newton on 1/|step|)."""
-        low = max(0.0, -self.values[0])
-        low += 1e-8 * max(abs(self.values[0]), abs(self.values[-1]), 1e-300)
-        shift = max(low, np.linalg.norm(self.rotated) / radius - self.values[-1])
-        for _ in range(20):
-            shifted = self.values + shift
-            step = self.rotated / shifted
-            length = np.sqrt(step @ step)
-            if abs(length - radius) < 0.05 * radius:
-                break
-            slope = np.sum(step**2 / shifted)
-            if slope == 0:
-                break
-            shift = max(low, shift + (length - radius) / radius * length**2 / slope)
-            if shift == low and length < radius:
-                break
-        return shift
+def _model(x, gradient, hessian, scale):
+    """The quadratic model of an objective about x, in scaled coordinates."""
+    gradient = np.ascontiguousarray(gradient, dtype=float)
+    hessian = np.ascontiguousarray(hessian, dtype=float)
+    if gradient.shape != x.shape or hessian.shape != 2 * x.shape:
+        raise ValueError(f"objective: gradient and Hessian have shapes {gradient.shape} and {hessian.shape}; "
+                         f"expected {x.shape} and {2 * x.shape}")
+    return QuadraticModel(gradient, hessian, scale)
