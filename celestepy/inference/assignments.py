@@ -49,6 +49,8 @@ class TypePosterior:
         if not chosen:
             return None
         logs = np.array([log_weight for _, log_weight in chosen])
+        if not np.isfinite(logs.max()):
+            return None
         shares = np.exp(logs - logs.max())
         parts = [(part, share) for (part, _), share in zip(chosen, shares / shares.sum(), strict=True) if share > 1e-4]
         weights = np.concatenate([share * part.weights for part, share in parts])

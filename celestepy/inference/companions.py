@@ -81,7 +81,7 @@ def try_split(fitter, k, vector, contributions, own):
         offsets = _along_major_axis(vector, half * fitter.fwhm, len(fitter.bands))
         pair = _fit_pair(fitter, data, k, vector, offsets)
         gain = pair.log_evidence + 2 * fitter.prior.log_type_probability(STAR) - alone
-        if pair.minimum.converged and gain > (best.gain if best else fitter.existence_threshold):
+        if pair.minimum.converged and gain > (best.gain if best else fitter.doubt_threshold):
             at = layout(STAR, len(fitter.bands))
             moved = offsets + np.array([star[at.position] for star in pair.vectors])
             fluxes = np.exp([fitter.bands.log_flux_matrix @ star[at.log_fluxes] for star in pair.vectors])

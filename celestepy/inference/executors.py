@@ -38,14 +38,15 @@ def run_tasks(function, tasks, *, executor=None, progress=False, description="")
     """
     results, interrupted = [], False
     # One thread per fit: threaded linear algebra on matrices this small only makes the threads wait for each other.
-    with threadpool_limits(1), tqdm(total=len(tasks), desc=description, disable=not progress, unit="group") as bar:
+    with threadpool_limits(1), tqdm(total=len(tasks), desc=description, disable=not progress, unit="group",
+                                    leave=False) as bar:
         try:
             for result in _map(function, tasks, executor):
                 results.append(result)
                 bar.update()
         except KeyboardInterrupt:
             interrupted = True
-            log.warning("interrupted: %d of %d fits are finished and kept", len(results), len(tasks))
+            log.warning("interrupted: %s: %d of %d groups are finished", description or "run", len(results), len(tasks))
     return results + [None] * (len(tasks) - len(results)), interrupted
 
 

@@ -58,12 +58,16 @@ class GroupFitter:
     newton : `~celestepy.inference.newton.TrustRegion`
         Settings of the iteration.
     existence_threshold : float
-        Sources with a lower log Bayes factor are dropped; minus infinity keeps all.
+        Sources with a lower log Bayes factor are doubtful.
+    drop_doubtful : bool
+        Whether doubtful sources are dropped or kept and flagged.
     """
 
-    def __init__(self, placement, prior, position_sd, newton=None, existence_threshold=5.0):
+    def __init__(self, placement, prior, position_sd, newton=None, existence_threshold=5.0,
+                 drop_doubtful=True):
         self.placement, self.prior, self.position_sd = placement, prior, np.asarray(position_sd)
-        self.newton, self.existence_threshold = newton or TrustRegion(), existence_threshold
+        self.newton, self.doubt_threshold = newton or TrustRegion(), existence_threshold
+        self.existence_threshold = existence_threshold if drop_doubtful else -np.inf
         self.bands = placement.bands
         reference = placement.band_index == self.bands.reference_index
         scale = np.sqrt(np.abs(np.linalg.det(placement.jacobian[:, 0]))) if placement.jacobian.shape[1] else 1.0
@@ -131,10 +135,12 @@ class GroupFitter:
             types = weigh_types(posterior, self.starts(data, known=known), self.newton)
             existence = self._existence(data, types)
             weakest = min(existence, key=existence.get)
-            if existence[weakest] >= self.existence_threshold or len(members) == 1:
+            if existence[weakest] >= self.existence_threshold:
                 return GroupFit(members, dropped, types, existence, data)
             dropped[weakest] = existence[weakest]
             members = tuple(k for k in members if k != weakest)
+            if not members:
+                return GroupFit(members, dropped, types, existence, data)
 
     def _existence(self, data, types):
         """Log Bayes factors of each source against its absence."""

@@ -91,12 +91,22 @@ def fit_hypothesis(posterior, kinds, vectors, settings=None, sky=None, refine=Tr
             source, correction = _Reduction(posterior, kind, block, minimum, covariance).refine()
         if source is None:
             source = SourcePosterior(kind, np.ones(1), minimum.x[block][None], covariance[block, block][None])
-        log_evidence += correction
         if refine and kind == GALAXY:
-            source, correction = refine_ellipticity(source, minimum.x[block], posterior.prior.galaxy.axis_ratio)
-            log_evidence += correction
+            source, more = refine_ellipticity(source, minimum.x[block], posterior.prior.galaxy.axis_ratio)
+            correction += more
+        if not _is_near(source, minimum.x[block], covariance[block, block], posterior.scale((kind,))):
+            source = SourcePosterior(kind, np.ones(1), minimum.x[block][None], covariance[block, block][None])
+            correction = 0.0
+        log_evidence += correction
         sources.append(source)
     return Hypothesis(kinds, minimum, float(log_evidence), tuple(sources), at_mode, minimum.x[sky_block])
+
+
+def _is_near(source, mode, covariance, scale):
+    """Whether a refined posterior stays where the fit found the source; linear reductions can lead anywhere."""
+    reach = 4 * (np.sqrt(np.diagonal(covariance)) + scale[: mode.size])
+    spread = np.sqrt(np.diagonal(source.covariances, axis1=1, axis2=2))
+    return bool(np.all(np.abs(source.means - mode) < reach) and np.all(spread < 2 * reach))
 
 
 def _covariance(hessian):

@@ -6,16 +6,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from celestepy.catalog.catalog import Catalog
-from celestepy.catalog.columns import Flag, Status
+from celestepy.catalog.columns import COLUMNS
+from celestepy.catalog.flags import Flag, Status
 from celestepy.catalog.posterior import Posterior
-from celestepy.inference.group_fit import contribution
 from celestepy.inference.rendering import model_images
-from celestepy.model.parameters import GALAXY, KINDS, STAR, layout
-from celestepy.model.transforms import to_scene
+from celestepy.inference.rows import blank_row
 
 __all__ = ["Result", "assemble"]
-
-_LOW_SNR = 5.0
 
 
 @dataclass(frozen=True)
@@ -32,6 +29,8 @@ class Result:
         Whether the run was stopped before all sources were fitted.
     n_dropped : int
         Seeds left out because the pixels do not support their existence.
+    seconds : `~numpy.ndarray`
+        Time spent on the final fit of each row's source (its share of its group), NaN where there was none.
     placement, scenes
         Where the sources lie on the images, and what each adds to them.
     """
@@ -40,6 +39,7 @@ class Result:
     settings: dict
     interrupted: bool
     n_dropped: int
+    seconds: np.ndarray = field(repr=False)
     placement: object = field(repr=False, default=None)
     scenes: dict = field(repr=False, default_factory=dict)
 
@@ -57,18 +57,18 @@ class Result:
 
 
 def assemble(sweeps, fits, duplicates, engine, interrupted):
-    """Build the result from the fits of all groups.
+    """Build the result from the rows of all groups.
 
     Parameters
     ----------
     sweeps : `~celestepy.inference.sweeps.Sweeps`
         Seeds, sources on images and the prior.
     fits : dict
-        Source -> (GroupFit, exception or None, label of the group).
+        Source -> (`~celestepy.inference.rows.Row`, exception, or None for a source without support; seconds).
     duplicates : `~celestepy.inference.seed_table.SeedArrays`
         Seeds that were not fitted because others lie at the same places.
     engine : object
-        With ``settings()``, ``name``, ``existence_threshold`` and ``drop_doubtful``.
+        With ``settings()`` and ``name``.
     interrupted : bool
         Whether the run was stopped.
 
@@ -77,135 +77,35 @@ def assemble(sweeps, fits, duplicates, engine, interrupted):
     Result
     """
     seeds, placement, prior = sweeps.seeds, sweeps.placement, sweeps.prior
-    rows = [_row(k, *fits.get(k, (None, -1)), placement, prior, engine, k not in fits or interrupted)
-            for k in range(len(seeds))]
-    kept = [k for k, row in enumerate(rows) if row is not None]
+    unfinished = (blank_row(Status.NOT_FITTED, "the run was interrupted before this source; run it again"), np.nan)
+    rows = [fits.get(k, unfinished) for k in range(len(seeds))]
+    kept = [k for k, (row, _) in enumerate(rows) if row is not None]
     index = np.array(kept, dtype=int)
-    flags = _seed_flags(placement, seeds, index)
-    for k, flag in zip(kept, flags, strict=True):
-        rows[k] |= dict(id=int(seeds.ids[k]), flags=rows[k]["flags"] | int(flag))
-    second = [_blank(int(number), Status.NOT_FITTED, "another seed lies at the same place; see the row before",
-                     Flag.DUPLICATE_SEED) for number in duplicates.ids]
-    ra, dec = np.concatenate([seeds.ra[index], duplicates.ra]), np.concatenate([seeds.dec[index], duplicates.dec])
-    catalog = _catalog([rows[k] for k in kept] + second, ra, dec, prior, engine)
-    n_dropped = len(rows) - len(kept)
-    return Result(catalog, engine.settings(), interrupted, n_dropped, sweeps.placement,
-                  {k: rows[k]["scene"] for k in kept if rows[k]["scene"] is not None})
+    flags = np.concatenate([_seed_flags(placement, seeds, index), np.zeros(len(duplicates), dtype=int)])
+    second = blank_row(Status.NOT_FITTED, "another seed lies at the same place and was fitted", Flag.DUPLICATE_SEED)
+    table = [_as_row(rows[k][0]) for k in kept] + [second] * len(duplicates)
+    seconds = np.array([rows[k][1] for k in kept] + [np.nan] * len(duplicates))
+    position = [np.concatenate([getattr(seeds, name)[index], getattr(duplicates, name)]) for name in ("ids", "ra", "dec")]
+    order = np.argsort(position[0], kind="stable")
+    ids, ra, dec = (part[order] for part in position)
+    catalog = _catalog([table[k] for k in order], ids, ra, dec, flags[order], prior, engine)
+    scenes = {k: rows[k][0].scene for k in kept if getattr(rows[k][0], "scene", None) is not None}
+    return Result(catalog, engine.settings(), interrupted, len(rows) - len(kept), seconds[order], placement, scenes)
 
 
-def _catalog(rows, ra, dec, prior, engine):
-    """The catalogue in the order of the sources' numbers."""
-    order = np.argsort([row["id"] for row in rows], kind="stable")
-    rows = [rows[k] for k in order]
-    posterior = Posterior.stack([row["components"] for row in rows], len(prior.bands))
-    names = [name for name in (rows[0] if rows else {}) if name not in ("components", "scene")]
-    columns = {name: np.array([row[name] for row in rows]) for name in names}
+def _as_row(row):
+    if isinstance(row, Exception):
+        return blank_row(Status.FAILED, f"{type(row).__name__}: {row}", Flag.FAILED)
+    return row
+
+
+def _catalog(rows, ids, ra, dec, flags, prior, engine):
+    defaults = {column.name: column.default for column in COLUMNS if not column.derived}
+    columns = {name: np.array([row.columns.get(name, default) for row in rows]) for name, default in defaults.items()}
+    columns |= dict(id=ids, flags=columns["flags"].astype(int) | flags)
+    posterior = Posterior.stack([row.components for row in rows], len(prior.bands))
     meta = dict(method=engine.name, settings=engine.settings() | {"prior": prior.name})
-    return Catalog.from_posterior(posterior, ra=ra[order], dec=dec[order], bands=prior.bands, diagnostics=columns,
-                                  meta=meta)
-
-
-def _blank(k, status, message, flags=0):
-    return dict(id=k, components=[], scene=None, log_evidence_star=np.nan, log_evidence_galaxy=np.nan,
-                log_evidence_existence=np.nan, snr=np.nan, status=int(status), flags=int(flags), message=message,
-                n_iterations=0, n_pixels=0, masked_fraction=np.nan, blendedness=np.nan, group_id=-1)
-
-
-def _row(k, fit, label, placement, prior, engine, unfinished):
-    """One row of the catalogue, None for a source that was dropped."""
-    if fit is None and unfinished:
-        return _blank(k, Status.NOT_FITTED, "the run was interrupted before this source; run it again")
-    if fit is None:
-        return _blank(k, Status.NO_PIXELS, "no usable pixel here in any image; check the seed and the masks", Flag.FAILED)
-    if isinstance(fit, Exception):
-        return _blank(k, Status.FAILED, f"{type(fit).__name__}: {fit}", Flag.FAILED)
-    if k in fit.dropped:
-        return None
-    i = fit.members.index(k)
-    existence = fit.existence[k]
-    if existence < engine.existence_threshold and engine.drop_doubtful:
-        return None
-    return _fitted_row(k, i, fit, label, placement, prior, existence < engine.existence_threshold)
-
-
-def _fitted_row(k, i, fit, label, placement, prior, doubtful):
-    types = fit.types
-    evidence = {kind: types.type_evidence(i, kind) - prior.log_type_probability(kind) for kind in KINDS}
-    components = []
-    calibration = _calibration_covariance(fit.data.images, placement, prior.bands)
-    for kind in KINDS:
-        source = types.source(i, kind)
-        if source is not None and np.isfinite(evidence[kind]):
-            log_weight = evidence[kind] + prior.log_type_probability(kind)
-            size = source.means.shape[1]
-            components += [(log_weight + np.log(weight), kind, mean, covariance + calibration[:size, :size])
-                           for weight, mean, covariance
-                           in zip(source.weights, source.means, source.covariances, strict=True)]
-    if not components:
-        return _blank(k, Status.FAILED, "neither type could be fitted: the Hessian is not positive definite at the "
-                      "optimum; look at the pixels for artefacts", Flag.FAILED)
-    scene = contribution([(types.best.kinds[i], types.best.vectors[i], 1.0)], prior.bands)
-    snr, blendedness, bands_seen = _shares(fit, i, placement, prior.bands)
-    relevant = [hypothesis for hypothesis, log_weight in zip(types.hypotheses, types.log_weights, strict=True)
-                if log_weight > -7]
-    converged = all(hypothesis.minimum.converged for hypothesis in relevant)
-    flags = _flags(fit, evidence, converged, snr, bands_seen, doubtful, prior)
-    return dict(id=k, components=components, scene=scene,
-                log_evidence_star=evidence[STAR], log_evidence_galaxy=evidence[GALAXY],
-                log_evidence_existence=fit.existence[k], snr=snr,
-                status=int(Status.CONVERGED if converged else Status.NOT_CONVERGED), flags=int(flags),
-                message="" if converged else next(h.minimum.message for h in relevant if not h.minimum.converged),
-                n_iterations=sum(hypothesis.minimum.n_iterations for hypothesis in types.hypotheses),
-                n_pixels=fit.data.n_pixels, masked_fraction=fit.data.masked_fraction, blendedness=blendedness,
-                group_id=label if len(fit.members) > 1 else -1)
-
-
-def _calibration_covariance(images, placement, bands):
-    """What the errors of the flux calibration add to the covariance of the free vector of a galaxy.
-
-    Exposures of a band are calibrated independently, and bands are too.
-    """
-    at = layout(GALAXY, len(bands))
-    error = np.array([placement.images[n].calibration_error for n in images])
-    band = placement.band_index[list(images)]
-    variance = [np.mean(error[band == b] ** 2) / np.sum(band == b) if np.any(band == b) else 0.0
-                for b in range(len(bands))]
-    inverse = np.linalg.inv(bands.log_flux_matrix)
-    covariance = np.zeros((at.size, at.size))
-    covariance[at.log_fluxes, at.log_fluxes] = inverse * variance @ inverse.T
-    return covariance
-
-
-def _shares(fit, i, placement, bands):
-    """Signal to noise, blendedness, and the number of bands with pixels, from the best model."""
-    data, best = fit.data, fit.types.best
-    scenes = np.array([to_scene(kind, vector, bands)[0] for kind, vector in zip(best.kinds, best.vectors, strict=True)])
-    profiles = data.likelihood.profiles(np.array([kind == GALAXY for kind in best.kinds]), scenes)
-    signal = alone = together = 0.0
-    seen = set()
-    for n, patch, profile in zip(data.images, data.patches, profiles, strict=True):
-        band = placement.band_index[n]
-        models = profile * scenes[:, band, None, None]
-        weight = patch.weight / np.maximum(patch.background, 1e-12) if patch.poisson else patch.weight
-        square = float(np.sum(weight * models[i] ** 2))
-        signal += square
-        alone += square
-        together += float(np.sum(weight * models[i] * models.sum(axis=0)))
-        if square > 0:
-            seen.add(int(band))
-    return np.sqrt(signal), 1 - alone / together if together > 0 else 0.0, len(seen)
-
-
-def _flags(fit, evidence, converged, snr, bands_seen, doubtful, prior):
-    flags = Flag(0)
-    conditions = {Flag.BLENDED: len(fit.members) > 1, Flag.NOT_CONVERGED: not converged, Flag.LOW_SNR: snr < _LOW_SNR,
-                  Flag.EXISTENCE_DOUBTFUL: doubtful, Flag.BAND_MISSING: bands_seen < len(prior.bands),
-                  Flag.STAR_FAILED: not np.isfinite(evidence[STAR]),
-                  Flag.GALAXY_FAILED: not np.isfinite(evidence[GALAXY])}
-    for flag, holds in conditions.items():
-        if holds:
-            flags |= flag
-    return flags
+    return Catalog.from_posterior(posterior, ra=ra, dec=dec, bands=prior.bands, diagnostics=columns, meta=meta)
 
 
 def _seed_flags(placement, seeds, index):

@@ -1,6 +1,7 @@
 """The sweeps of the fast mode over a field: first fits, search for companions, final fits."""
 
 import logging
+import time
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from celestepy.inference.executors import run_tasks
 from celestepy.inference.group_fit import GroupFitter, contribution
 from celestepy.inference.groups import link, windows
 from celestepy.inference.placement import Contribution, Placement
+from celestepy.inference.rows import source_rows
 from celestepy.model.parameters import GALAXY, layout, scene_layout
 
 __all__ = ["Sweeps"]
@@ -44,8 +46,8 @@ class Sweeps:
         """Everything that follows from where the sources are."""
         seeds, settings = self.seeds, self.settings
         self.placement = self.placement.at(seeds.ra, seeds.dec)
-        threshold = settings.existence_threshold if settings.drop_doubtful else -np.inf
-        self.fitter = GroupFitter(self.placement, self.prior, seeds.position_sd, settings.newton, threshold)
+        self.fitter = GroupFitter(self.placement, self.prior, seeds.position_sd, settings.newton,
+                                  settings.existence_threshold, settings.drop_doubtful)
         self.offsets = seeds.tangent_plane()
         self.radii = np.concatenate([self.radii, np.zeros(len(seeds) - len(self.radii))])
 
@@ -77,14 +79,15 @@ class Sweeps:
         _, tasks = self._windows()
         if only is not None:
             tasks = [task for task in tasks if only.intersection(task[0])]
-        for tier in self._tiers(tasks):
-            results, interrupted = run_tasks(self._quick, tier, description="first sweep", **run)
+        tiers = self._tiers(tasks)
+        for number, tier in enumerate(tiers, 1):
+            results, interrupted = run_tasks(self._quick, tier, description=f"first sweep {number}/{len(tiers)}", **run)
+            if interrupted:
+                return True
             for (members, centres), hypothesis in zip(tier, results, strict=True):
                 if hypothesis is not None and np.isfinite(hypothesis.minimum.value):
                     for k in centres:
                         self._learn(k, hypothesis.vectors[members.index(k)])
-            if interrupted:
-                return True
         return False
 
     def _tiers(self, tasks):
@@ -182,20 +185,32 @@ class Sweeps:
         self.radii[k] = 0.0
 
     def second(self, **run):
-        """Types, evidences and existence for every group."""
+        """Types, evidences and existence for every group.
+
+        Returns
+        -------
+        rows : dict
+            Source -> its `~celestepy.inference.rows.Row`, or an exception; sources of groups that were not fitted are
+            absent.
+        interrupted : bool
+            Whether the run was stopped.
+        """
         labels, tasks = self._windows()
 
         def work(task):
-            members, _ = task
+            members, centres = task
+            start = time.perf_counter()
             try:
-                return self.fitter.full(members, self._neighbours(members), self.contributions, self.vectors)
+                fit = self.fitter.full(members, self._neighbours(members), self.contributions, self.vectors)
+                rows = source_rows(fit, centres, int(labels[centres[0]]), self.fitter)
             except Exception as error:  # one bad source must not end the run; its rows carry the message
                 log.exception("fit failed for the sources %s", members)
-                return error
+                rows = dict.fromkeys(centres, error)
+            seconds = (time.perf_counter() - start) / len(centres)
+            return {k: (row, seconds) for k, row in rows.items()}
 
         results, interrupted = run_tasks(work, tasks, description="fit", **run)
-        fits = {}
-        for (_, centres), result in zip(tasks, results, strict=True):
-            for k in centres:
-                fits[k] = (result, int(labels[k]))
-        return fits, interrupted
+        rows = {}
+        for result in results:
+            rows.update(result or {})
+        return rows, interrupted
