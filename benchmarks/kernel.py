@@ -4,7 +4,7 @@
 
 Each figure is the shortest of many repetitions, in microseconds for one source in five 52 x 52 patches with a
 PSF of three Gaussians, on one thread: the log likelihood alone, with its gradient, and with gradient and
-exact Hessian. GalSim (optional) draws the same source into five images of that size, to compare with the value.
+exact Hessian. GalSim (optional) draws the same source into five such images, to compare with the value.
 """
 
 import argparse
