@@ -54,8 +54,9 @@ cdef Slope _logistic_beta(LogisticBetaLaw law, double x) noexcept nogil:
 cdef class PriorKernel:
     """The laws of one type of source as plain numbers.
 
-    Parameters are those of the laws in priors.py; `centres` (J, B), `precisions` (J, B, B) and `constants` (J,) are the
-    colour mixture over (log_flux - pivot, colours). A galaxy passes the three laws of its shape, a star None.
+    Parameters are those of the laws in prior_laws.py; `centres` (J, B), `precisions` (J, B, B) and `constants`
+    (J,) are the colour mixture over (log_flux - pivot, colours). A galaxy passes the laws of its shape, a star
+    None.
     """
 
     cdef readonly int n_bands
@@ -91,7 +92,7 @@ cdef class PriorKernel:
 
     def evaluate(self, const double[:] theta, double position_sd, int component, double[::1] gradient,
                  double[:, ::1] hessian):
-        """Fill the zeroed gradient (n,) and hessian (n, n) and return the value; component -1 is all of them."""
+        """Fill the zeroed gradient (n,) and hessian (n, n), return the value; component -1 is all of them."""
         cdef double value = self._position(theta, position_sd, gradient, hessian)
         value += self._flux(theta[2], gradient, hessian)
         value += self._colors(theta, component, gradient, hessian)
@@ -118,7 +119,7 @@ cdef class PriorKernel:
 
     cdef double _colors(self, const double[:] theta, int component, double[::1] gradient,
                         double[:, ::1] hessian) noexcept nogil:
-        """ln sum_j exp(l_j): gradient -E[p], Hessian E[p p'] - E[p] E[p]' - E[P], p_j = P_j (z - centre_j)."""
+        """Of ln sum_j exp(l_j): gradient -E[p], Hessian E[p p'] - E[p] E[p]' - E[P], p = P (z - centre)."""
         cdef double[MAX_COMPONENTS] logs
         cdef double[MAX_COMPONENTS][MAX_BANDS] pulls
         cdef double[MAX_BANDS] offset, mean_pull
@@ -155,14 +156,17 @@ cdef class PriorKernel:
                 hessian[2 + a, 2 + b] -= mean_pull[a] * mean_pull[b]
         return top + log(total)
 
-    cdef double _shape(self, const double[:] theta, double[::1] gradient, double[:, ::1] hessian) noexcept nogil:
+    cdef double _shape(self, const double[:] theta, double[::1] gradient,
+                       double[:, ::1] hessian) noexcept nogil:
         cdef int at = self.n_bands + 2
         cdef Slope dev = _logistic_beta(self.dev_fraction, theta[at + 3])
         gradient[at + 3] = dev.first
         hessian[at + 3, at + 3] = dev.second
-        return dev.value + self._radius(theta, at, gradient, hessian) + self._ratio(theta, at + 1, gradient, hessian)
+        cdef double value = dev.value + self._radius(theta, at, gradient, hessian)
+        return value + self._ratio(theta, at + 1, gradient, hessian)
 
-    cdef double _radius(self, const double[:] theta, int at, double[::1] gradient, double[:, ::1] hessian) noexcept nogil:
+    cdef double _radius(self, const double[:] theta, int at, double[::1] gradient,
+                        double[:, ::1] hessian) noexcept nogil:
         """Normal about a line in the log flux, which shares in its derivatives."""
         cdef NormalLaw law
         law.mean = self.radius_mean + self.radius_slope * (theta[2] - self.radius_pivot)
@@ -175,7 +179,8 @@ cdef class PriorKernel:
         hessian[2, 2] += self.radius_slope * self.radius_slope * radius.second
         return radius.value
 
-    cdef double _ratio(self, const double[:] theta, int at, double[::1] gradient, double[:, ::1] hessian) noexcept nogil:
+    cdef double _ratio(self, const double[:] theta, int at, double[::1] gradient,
+                       double[:, ::1] hessian) noexcept nogil:
         """ln p = -a h + (b - 1) ln(1 - e^-h) - ln h + constant at h = hypot(eta1, eta2, softening)."""
         cdef double eta1 = theta[at], eta2 = theta[at + 1]
         cdef double h = sqrt(eta1 * eta1 + eta2 * eta2 + self.softening * self.softening)

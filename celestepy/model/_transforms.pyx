@@ -2,9 +2,9 @@
 # cython: freethreading_compatible=True
 """Scene vector of one source, its Jacobian and its contracted second derivatives (see transforms.py).
 
-Vectors are laid out as in parameters.py, B bands: theta = [u, v, log_flux, B - 1 colours, log_radius, eta1, eta2,
-logit_dev], scene = [B fluxes, u, v, d, Suu, Suv, Svv]. Outputs must come zeroed; only entries that are not zero
-are written.
+Vectors are laid out as in parameters.py, B bands: theta = [u, v, log_flux, B - 1 colours, log_radius, eta1,
+eta2, logit_dev], scene = [B fluxes, u, v, d, Suu, Suv, Svv]. Outputs must come zeroed; only entries that are
+not zero are written.
 """
 
 from libc.math cimport cosh, exp, sinh, sqrt, tanh
@@ -40,7 +40,7 @@ _fill_series()
 
 
 cdef SinhRatios _sinh_ratios(double w) noexcept nogil:
-    """The ratios at w = e^2; below w = 1 by their series, where the closed forms lose digits to cancellation."""
+    """The ratios at w = e^2; below w = 1 by their series, where the closed forms lose digits."""
     cdef SinhRatios s
     cdef double e
     cdef int k
@@ -82,7 +82,8 @@ cdef void _fluxes_and_position(const double[:] theta, const double[:, ::1] matri
         jacobian[n_bands + k, k] = 1.0
 
 
-cdef void _shape(const double[:] theta, Py_ssize_t n_bands, double[::1] scene, double[:, ::1] jacobian) noexcept nogil:
+cdef void _shape(const double[:] theta, Py_ssize_t n_bands, double[::1] scene,
+                 double[:, ::1] jacobian) noexcept nogil:
     """S = r^2 (cosh e -+ s0 eta1, s0 eta2) and its derivatives."""
     cdef Py_ssize_t row = n_bands + 2, col = n_bands + 2  # of d, and of log_radius
     cdef double area = exp(2 * theta[col]), eta1 = theta[col + 1], eta2 = theta[col + 2]
@@ -120,7 +121,7 @@ cdef void _flux_curvature(const double[:] theta, const double[:] gradient, const
 
 cdef void _shape_curvature(const double[:] theta, const double[:] gradient, Py_ssize_t n_bands,
                            double[:, ::1] result) noexcept nogil:
-    """Of r^2 (p cosh e + s0 (m1 eta1 + m2 eta2)) with p = g_uu + g_vv, m1 = g_vv - g_uu, m2 = g_uv, and of g_d d."""
+    """Of g_d d + r^2 (p cosh e + s0 (m1 eta1 + m2 eta2)), p = g_uu + g_vv, m1 = g_vv - g_uu, m2 = g_uv."""
     cdef Py_ssize_t at = n_bands + 2
     cdef double area = exp(2 * theta[at]), eta1 = theta[at + 1], eta2 = theta[at + 2]
     cdef double dev = 0.5 * (1 + tanh(0.5 * theta[at + 3]))
@@ -142,7 +143,7 @@ cdef void _shape_curvature(const double[:] theta, const double[:] gradient, Py_s
 
 def to_scene(bint is_galaxy, const double[:] theta, const double[:, ::1] matrix, double[::1] scene,
              double[:, ::1] jacobian):
-    """Fill the zeroed scene (B + 6,) and jacobian (B + 6, n) from theta (n,) and the log-flux matrix (B, B)."""
+    """Fill the zeroed scene (B + 6,) and jacobian (B + 6, n); the log-flux matrix has shape (B, B)."""
     _fluxes_and_position(theta, matrix, scene, jacobian)
     if is_galaxy:
         _shape(theta, matrix.shape[0], scene, jacobian)

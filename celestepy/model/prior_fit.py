@@ -78,8 +78,8 @@ class ColorFit:
     n_starts, n_iterations : int
         Random starts, of which the best is kept, and iterations of each.
     outlier_weight, outlier_scale : float
-        Weight of one fixed broad Gaussian with the mean and `outlier_scale`^2 times the covariance of the
-        whole mixture, which keeps rare objects possible; 0 for none.
+        Weight of one fixed broad Gaussian, which keeps rare objects possible; 0 for none. It has the mean of
+        the whole mixture, and its covariance times the square of `outlier_scale`.
     """
 
     n_components: int

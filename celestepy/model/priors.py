@@ -164,7 +164,7 @@ class Prior:
 
     @property
     def log_odds(self):
-        """ln(P(star) / P(galaxy))."""
+        """Log odds of the types, ln(P(star) / P(galaxy))."""
         return math.log(self.star_fraction) - math.log1p(-self.star_fraction)
 
     def log_type_probability(self, kind):
