@@ -40,18 +40,51 @@ class ShiftedAstrometry(Astrometry):
         self.coefficients = np.array(coefficients, dtype=float)
 
     def shift(self, x, y):
-        """Shift (dx, dy) in pixels at x, y."""
+        """Shift (dx, dy) in pixels at x, y.
+
+        Parameters
+        ----------
+        x, y : float or array_like
+            Pixel coordinates, 0-based.
+
+        Returns
+        -------
+        dx, dy : float or array
+            Shift, pixels.
+        """
         terms = np.moveaxis(monomials(x, y, self.shape), -1, 0)
         return np.tensordot(self.coefficients.T, terms, axes=1)
 
     def sky_to_pixel(self, ra, dec):
-        """Pixel coordinates x, y of ra, dec [deg]."""
+        """Pixel coordinates x, y of ra, dec [deg].
+
+        Parameters
+        ----------
+        ra, dec : float or array_like
+            ICRS, degrees.
+
+        Returns
+        -------
+        x, y : float or array
+            Pixel coordinates, 0-based.
+        """
         x, y = self.astrometry.sky_to_pixel(ra, dec)
         dx, dy = self.shift(x, y)
         return x + dx, y + dy
 
     def pixel_to_sky(self, x, y):
-        """Ra, dec [deg] of pixel coordinates x, y."""
+        """Ra, dec [deg] of pixel coordinates x, y.
+
+        Parameters
+        ----------
+        x, y : float or array_like
+            Pixel coordinates, 0-based.
+
+        Returns
+        -------
+        ra, dec : float or array
+            ICRS, degrees.
+        """
         x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
         x0, y0 = x, y
         for _ in range(3):  # the shift changes by 1e-4 per pixel: each pass gains four digits
@@ -61,7 +94,20 @@ class ShiftedAstrometry(Astrometry):
 
 
 def monomials(x, y, shape):
-    """(..., 6) values of 1, s, t, s^2, s t, t^2, held constant beyond the image."""
+    """(..., 6) values of 1, s, t, s^2, s t, t^2, held constant beyond the image.
+
+    Parameters
+    ----------
+    x, y : float or array_like
+        Pixel coordinates, 0-based.
+    shape : (int, int)
+        (ny, nx) of the image.
+
+    Returns
+    -------
+    (..., 6) array
+        Their values.
+    """
     s = np.clip(2 * np.asarray(x, dtype=float) / (shape[1] - 1) - 1, -1.0, 1.0)
     t = np.clip(2 * np.asarray(y, dtype=float) / (shape[0] - 1) - 1, -1.0, 1.0)
     s, t = np.broadcast_arrays(s, t)
@@ -69,7 +115,7 @@ def monomials(x, y, shape):
 
 
 def aligned(images, stars):
-    """Images whose astrometry agrees with each other's.
+    """Align the astrometry of images with each other.
 
     Parameters
     ----------

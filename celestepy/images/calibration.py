@@ -44,6 +44,11 @@ def signal_to_noise_map(data, weight, stamp):
         Sky-subtracted pixels and inverse variances (0 where masked).
     stamp : (h, w) array
         PSF, centred, odd sides.
+
+    Returns
+    -------
+    (ny, nx) array
+        Zero where no pixel contributes.
     """
     flux = oaconvolve(data * weight, stamp[::-1, ::-1], mode="same")
     information = oaconvolve(weight, stamp[::-1, ::-1] ** 2, mode="same")
@@ -57,6 +62,7 @@ def measure_noise_scale(image):
     Parameters
     ----------
     image : Image
+        At least some 50 x 50 pixels free of sources.
 
     Returns
     -------
@@ -88,6 +94,7 @@ def calibrated(image, stars=None):
     Parameters
     ----------
     image : Image
+        The image, whose PSF is not yet scaled.
     stars : list of CalibrationStar, optional
         By default those that `isolated_stars` finds.
 

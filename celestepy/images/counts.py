@@ -27,6 +27,11 @@ def nanomaggies_per_count(zero_point, exposure_time=None):
     exposure_time : float, optional
         Seconds; give it where the zero point belongs to one count per second.
 
+    Returns
+    -------
+    float
+        Nanomaggies.
+
     Raises
     ------
     ImageError
@@ -77,10 +82,16 @@ def from_counts(
     ----------
     counts : array_like (ny, nx)
         Pixel values.
-    band, psf, wcs
-        As for `Image`.
-    zero_point, exposure_time
-        As for `nanomaggies_per_count`.
+    band : str
+        Name of the band.
+    psf : PSF
+        Point spread function.
+    wcs : astropy.wcs.WCS or Astrometry
+        Any celestial WCS.
+    zero_point : Quantity, Magnitude or str
+        With its unit, see `nanomaggies_per_count`.
+    exposure_time : float, optional
+        Seconds, where the zero point is that of a count rate.
     gain : float, optional
         Electrons per count: Poisson noise. Give exactly one of `gain`, `weight` and `variance`.
     read_noise : float, optional
@@ -97,11 +108,12 @@ def from_counts(
     saturation : float, optional
         Level in counts at and above which a pixel is saturated.
     **image_arguments
-        name, noise_scale, psf_error of `Image`.
+        Arguments of `Image`: name, noise_scale, psf_error, calibration_error.
 
     Returns
     -------
     Image
+        In nanomaggies.
     """
     scale = nanomaggies_per_count(zero_point, exposure_time)
     noise = _noise(scale, gain, read_noise, weight, variance)

@@ -21,5 +21,16 @@ class PSFResidualWarning(AstropyUserWarning):
 
 
 def one_line(error):
-    """The message of any exception on a single line, for quoting inside an `ImageError`."""
+    """The message of any exception on a single line, for quoting inside an `ImageError`.
+
+    Parameters
+    ----------
+    error : Exception
+        Any exception.
+
+    Returns
+    -------
+    str
+        Its message, or its kind where it has none.
+    """
     return " ".join(str(error).split()) or type(error).__name__

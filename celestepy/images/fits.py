@@ -24,7 +24,7 @@ TO_VARIANCE = {
 
 
 def read_images(path, bands=None):
-    """Images of a field, whatever describes it.
+    """Read the images of a field, whatever describes it.
 
     Parameters
     ----------
@@ -36,6 +36,7 @@ def read_images(path, bands=None):
     Returns
     -------
     list of Image
+        In the order of the bands or of the description.
     """
     path = Path(path)
     if path.is_dir():
@@ -59,8 +60,10 @@ def from_ccddata(ccd, *, band, psf, zero_point=None, gain=None, wcs=None, **argu
     ----------
     ccd : CCDData
         Pixels with unit; its mask, WCS and uncertainty are used.
-    band, psf
-        As for `Image`.
+    band : str
+        Name of the band.
+    psf : PSF
+        Point spread function.
     zero_point : Quantity or str, optional
         As for `nanomaggies_per_count`; not needed where the unit of `ccd` is a flux (nmgy, Jy).
     gain : float, optional
@@ -68,12 +71,13 @@ def from_ccddata(ccd, *, band, psf, zero_point=None, gain=None, wcs=None, **argu
     wcs : optional
         Instead of the WCS of `ccd`.
     **arguments
-        sky, sky_subtracted, read_noise, saturation, name, noise_scale, psf_error as for `from_counts`; levels
-        in the unit of `ccd`.
+        Arguments of `from_counts`: sky, sky_subtracted, read_noise, saturation, name, noise_scale, psf_error;
+        levels in the unit of `ccd`.
 
     Returns
     -------
     Image
+        In nanomaggies.
     """
     if ccd.unit.is_equivalent(u.Jy) or ccd.unit.is_equivalent(u.nmgy):
         if zero_point is not None:

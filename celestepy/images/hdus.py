@@ -22,6 +22,16 @@ DECOMPRESS = {".bz2": bz2.decompress, ".gz": gzip.decompress}
 def read_hdus(path):
     """All HDUs of a FITS file (plain, .gz, .bz2 or .fz), fully in memory.
 
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
+    Returns
+    -------
+    list of HDU
+        With their data.
+
     Raises
     ------
     ImageError
@@ -34,6 +44,18 @@ def read_many(paths, n_threads):
     """The HDUs of several files, in their order.
 
     Threads decompress: bz2 takes most of the time of reading SDSS frames.
+
+    Parameters
+    ----------
+    paths : sequence of path-like
+        The files.
+    n_threads : int
+        Threads that decompress.
+
+    Returns
+    -------
+    list of list of HDU
+        For each file.
     """
     with ThreadPoolExecutor(n_threads) as executor:
         contents = executor.map(_content, paths)
@@ -66,7 +88,22 @@ def _parsed(path, content):
 
 
 def select_hdu(hdus, extension, path):
-    """The HDU of an extension number or name; without one, the first that holds an image."""
+    """The HDU of an extension number or name; without one, the first that holds an image.
+
+    Parameters
+    ----------
+    hdus : list of HDU
+        All HDUs of the file.
+    extension : int, str or None
+        Number or name of the extension; None for the first image.
+    path : path-like
+        The file.
+
+    Returns
+    -------
+    HDU
+        The extension, with data.
+    """
     if extension is None:
         found = [hdu for hdu in hdus if hdu.is_image and hdu.data is not None]
     elif isinstance(extension, int):
@@ -80,7 +117,20 @@ def select_hdu(hdus, extension, path):
 
 
 def header_wcs(header, path):
-    """The WCS of a header, without the warnings about keywords that astropy repairs by itself."""
+    """The WCS of a header, without the warnings about keywords that astropy repairs by itself.
+
+    Parameters
+    ----------
+    header : astropy.io.fits.Header
+        Header of the image.
+    path : path-like
+        The file.
+
+    Returns
+    -------
+    astropy.wcs.WCS
+        The WCS, celestial or not.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FITSFixedWarning)

@@ -46,12 +46,24 @@ class Patch:
 
     @property
     def shape(self):
-        """(h, w) of the box."""
+        """(h, w) of the box.
+
+        Returns
+        -------
+        (int, int)
+            Rows and columns.
+        """
         return self.data.shape
 
     @property
     def n_pixels(self):
-        """Number of pixels that are used."""
+        """Number of pixels that are used.
+
+        Returns
+        -------
+        int
+            Pixels with a weight.
+        """
         return int(np.count_nonzero(self.weight))
 
 
@@ -176,16 +188,34 @@ class Image:
 
     @property
     def astrometry(self):
-        """The `Astrometry` behind `wcs`."""
+        """The `Astrometry` behind `wcs`.
+
+        Returns
+        -------
+        Astrometry
+            What maps sky and pixels.
+        """
         return self._astrometry
 
     @property
     def shape(self):
-        """(ny, nx) of the pixels."""
+        """(ny, nx) of the pixels.
+
+        Returns
+        -------
+        (int, int)
+            Rows and columns.
+        """
         return self.pixels.shape
 
     def variance(self):
-        """Noise variance of the sky, (ny, nx) nmgy^2, without the sources' photons; inf at zero weight."""
+        """Noise variance of the sky, (ny, nx) nmgy^2, without the sources' photons; inf at zero weight.
+
+        Returns
+        -------
+        (ny, nx) array
+            Variance, nmgy^2.
+        """
         return self.noise.variance_of(self.sky)
 
     def replace(self, **changes):
@@ -193,6 +223,16 @@ class Image:
 
         Masked pixels hold no value any more, so a new `mask` without new `pixels` is added to the present
         one.
+
+        Parameters
+        ----------
+        **changes
+            Arguments of the constructor and their new values.
+
+        Returns
+        -------
+        Image
+            The changed copy.
         """
         names = (
             "pixels",
@@ -222,9 +262,17 @@ class Image:
     def patch(self, x0, x1, y0, y1):
         """The box of pixels x0 <= x < x1, y0 <= y < y1, clipped to the image.
 
+        Parameters
+        ----------
+        x0, x1 : int
+            First column, and the column after the last.
+        y0, y1 : int
+            First row, and the row after the last.
+
         Returns
         -------
         Patch
+            What the pixel kernel needs.
 
         Raises
         ------
@@ -266,11 +314,33 @@ class Image:
         return data, weight, background
 
     def sky_to_pixel(self, ra, dec):
-        """Pixel x, y (0-based, centres at integers) of ICRS ra, dec in degrees; arrays allowed."""
+        """Pixel x, y (0-based, centres at integers) of ICRS ra, dec in degrees; arrays allowed.
+
+        Parameters
+        ----------
+        ra, dec : float or array_like
+            ICRS, degrees.
+
+        Returns
+        -------
+        x, y : float or array
+            Pixel coordinates, 0-based.
+        """
         return self._astrometry.sky_to_pixel(ra, dec)
 
     def pixel_to_sky(self, x, y):
-        """ICRS ra, dec in degrees of pixel coordinates x, y; arrays allowed."""
+        """ICRS ra, dec in degrees of pixel coordinates x, y; arrays allowed.
+
+        Parameters
+        ----------
+        x, y : float or array_like
+            Pixel coordinates, 0-based.
+
+        Returns
+        -------
+        ra, dec : float or array
+            ICRS, degrees.
+        """
         return self._astrometry.pixel_to_sky(x, y)
 
     def local_affine(self, coord):
@@ -286,7 +356,7 @@ class Image:
         x, y : float or (n,)
             Pixel position.
         jacobian : (2, 2) or (n, 2, 2)
-            d(x, y) / d(u, v) in pixels per arcsec, u to the East and v to the North.
+            The derivative d(x, y) / d(u, v) in pixels per arcsec, u to the East and v to the North.
         """
         return self._astrometry.local_affine(*sky_coordinates(coord))
 

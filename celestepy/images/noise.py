@@ -17,7 +17,7 @@ __all__ = ["GaussianNoise", "PoissonNoise"]
 class PoissonNoise:
     """Photon counting noise, with read and dark noise as an added variance.
 
-    Parameters
+    Attributes
     ----------
     photons_per_nanomaggy : float or array_like (nx,)
         Detected photons (electrons) for one nanomaggy: gain [electron/count] divided by calibration
@@ -58,7 +58,18 @@ class PoissonNoise:
         object.__setattr__(self, "variance", variance)
 
     def fit_to(self, shape):
-        """The same noise with one photon number per column of an image of `shape` (ny, nx)."""
+        """The same noise with one photon number per column of an image of `shape` (ny, nx).
+
+        Parameters
+        ----------
+        shape : (int, int)
+            (ny, nx) of the image.
+
+        Returns
+        -------
+        PoissonNoise or GaussianNoise
+            One number for each column or pixel.
+        """
         photons = self.photons_per_nanomaggy
         if photons.ndim == 1 and photons.shape != (shape[1],):
             raise ImageError(
@@ -76,6 +87,11 @@ class PoissonNoise:
             Expected pixel values, nmgy.
         box : (slice, slice), optional
             Rows and columns of the image that `expected` covers; the whole image by default.
+
+        Returns
+        -------
+        (h, w) array
+            Variance, nmgy^2.
         """
         photons = self.photons_per_nanomaggy[box[1]]
         return expected / photons + self.variance / photons**2
@@ -85,7 +101,7 @@ class PoissonNoise:
 class GaussianNoise:
     """Noise of known variance, the same whatever the sources in the pixel.
 
-    Parameters
+    Attributes
     ----------
     variance : float or array_like (ny, nx)
         Variance of each pixel, nmgy^2. Infinite entries (zero weights) mark pixels that are not used; so do
@@ -112,7 +128,18 @@ class GaussianNoise:
         object.__setattr__(self, "variance", variance)
 
     def fit_to(self, shape):
-        """The same noise as a map of `shape` (ny, nx)."""
+        """The same noise as a map of `shape` (ny, nx).
+
+        Parameters
+        ----------
+        shape : (int, int)
+            (ny, nx) of the image.
+
+        Returns
+        -------
+        PoissonNoise or GaussianNoise
+            One number for each column or pixel.
+        """
         if self.variance.ndim and self.variance.shape != tuple(shape):
             raise ImageError(
                 f"variance: shape {self.variance.shape}, expected the shape of the pixels {tuple(shape)}"
@@ -120,5 +147,18 @@ class GaussianNoise:
         return GaussianNoise(np.broadcast_to(self.variance, shape))
 
     def variance_of(self, expected, box=(slice(None), slice(None))):
-        """Noise variance [nmgy^2] of the pixels of a box; it does not depend on what is expected there."""
+        """Noise variance [nmgy^2] of the pixels of a box; it does not depend on what is expected there.
+
+        Parameters
+        ----------
+        expected : (h, w) array
+            Ignored.
+        box : (slice, slice), optional
+            Rows and columns of the image; all of it by default.
+
+        Returns
+        -------
+        (h, w) array
+            Variance, nmgy^2.
+        """
         return self.variance[box]

@@ -25,11 +25,33 @@ class PSF(ABC):
 
     @abstractmethod
     def at(self, x, y):
-        """The `PSFMixture` at image pixel coordinates x, y."""
+        """The `PSFMixture` at image pixel coordinates x, y.
+
+        Parameters
+        ----------
+        x, y : float or array_like
+            Pixel coordinates, 0-based.
+
+        Returns
+        -------
+        PSFMixture
+            The mixture there.
+        """
 
     @abstractmethod
     def stamp(self, x, y):
-        """Square array (odd side) of the PSF at image pixel scale, centred on its middle pixel."""
+        """Square array (odd side) of the PSF at image pixel scale, centred on its middle pixel.
+
+        Parameters
+        ----------
+        x, y : float or array_like
+            Pixel coordinates, 0-based.
+
+        Returns
+        -------
+        (n, n) array
+            Odd n; pixels of the size of the image's.
+        """
 
 
 class MixturePSF(PSF):
@@ -38,6 +60,7 @@ class MixturePSF(PSF):
     Parameters
     ----------
     mixture : PSFMixture
+        In pixels of the image, about the source position.
     """
 
     def __init__(self, mixture):
@@ -49,11 +72,33 @@ class MixturePSF(PSF):
         self.mixture = mixture
 
     def at(self, x, y):
-        """The mixture, whatever x and y."""
+        """The mixture, whatever x and y.
+
+        Parameters
+        ----------
+        x, y : float or array_like
+            Pixel coordinates, 0-based.
+
+        Returns
+        -------
+        PSFMixture
+            The mixture there.
+        """
         return self.mixture
 
     def stamp(self, x, y):
-        """Rendering of the mixture out to four times its widest rms width."""
+        """Rendering of the mixture out to four times its widest rms width.
+
+        Parameters
+        ----------
+        x, y : float or array_like
+            Pixel coordinates, 0-based.
+
+        Returns
+        -------
+        (n, n) array
+            Odd n; pixels of the size of the image's.
+        """
         return _rendered(self.mixture)
 
 
@@ -110,11 +155,33 @@ class StampPSF(PSF):
         _warn_if_poor(self._mixture, "PSF stamp")
 
     def at(self, x, y):
-        """The mixture fitted to the stamp, whatever x and y."""
+        """The mixture fitted to the stamp, whatever x and y.
+
+        Parameters
+        ----------
+        x, y : float or array_like
+            Pixel coordinates, 0-based.
+
+        Returns
+        -------
+        PSFMixture
+            The mixture there.
+        """
         return self._mixture
 
     def stamp(self, x, y):
-        """The stamp at image pixel scale, interpolated (cubic spline) where oversampled or off centre."""
+        """The stamp at image pixel scale, interpolated (cubic spline) where oversampled or off centre.
+
+        Parameters
+        ----------
+        x, y : float or array_like
+            Pixel coordinates, 0-based.
+
+        Returns
+        -------
+        (n, n) array
+            Odd n; pixels of the size of the image's.
+        """
         return resampled(self.pixels, self.center, self.oversampling)
 
 
@@ -160,10 +227,36 @@ class VaryingPSF(PSF):
 
     @abstractmethod
     def pixel_model(self, x, y):
-        """(stamp, (center x, center y), oversampling) at image position x, y; the stamp sums to one."""
+        """(stamp, (center x, center y), oversampling) at image position x, y; the stamp sums to one.
+
+        Parameters
+        ----------
+        x, y : float or array_like
+            Pixel coordinates, 0-based.
+
+        Returns
+        -------
+        stamp : (ny, nx) array
+            Of unit sum.
+        center : (float, float)
+            Stamp pixel coordinates x, y of the source position.
+        oversampling : float
+            Stamp pixels per image pixel.
+        """
 
     def at(self, x, y):
-        """The mixture of the cell that holds x, y."""
+        """The mixture of the cell that holds x, y.
+
+        Parameters
+        ----------
+        x, y : float or array_like
+            Pixel coordinates, 0-based.
+
+        Returns
+        -------
+        PSFMixture
+            The mixture there.
+        """
         key = (int(x // CELL), int(y // CELL))
         found = self._cells.get(key)
         if found is None:
@@ -171,11 +264,28 @@ class VaryingPSF(PSF):
         return found
 
     def stamp(self, x, y):
-        """The model at x, y at image pixel scale."""
+        """The model at x, y at image pixel scale.
+
+        Parameters
+        ----------
+        x, y : float or array_like
+            Pixel coordinates, 0-based.
+
+        Returns
+        -------
+        (n, n) array
+            Odd n; pixels of the size of the image's.
+        """
         return resampled(*self.pixel_model(x, y))
 
     def reference_mixture(self):
-        """The mixture at the reference position, from which all others start."""
+        """The mixture at the reference position, from which all others start.
+
+        Returns
+        -------
+        PSFMixture
+            The first fit.
+        """
         if self._start is None:
             stamp, center, oversampling = self.pixel_model(*self.reference)
             mixture = fit_mixture(stamp, center, oversampling=oversampling)
@@ -204,7 +314,18 @@ class ScaledPSF(PSF):
         self._scaled = {}
 
     def at(self, x, y):
-        """The scaled mixture at x, y."""
+        """The scaled mixture at x, y.
+
+        Parameters
+        ----------
+        x, y : float or array_like
+            Pixel coordinates, 0-based.
+
+        Returns
+        -------
+        PSFMixture
+            The mixture there.
+        """
         mixture = self.psf.at(x, y)
         found = self._scaled.get(
             id(mixture)
@@ -214,12 +335,38 @@ class ScaledPSF(PSF):
         return found[1]
 
     def stamp(self, x, y):
-        """The scaled stamp at x, y."""
+        """The scaled stamp at x, y.
+
+        Parameters
+        ----------
+        x, y : float or array_like
+            Pixel coordinates, 0-based.
+
+        Returns
+        -------
+        (n, n) array
+            Odd n; pixels of the size of the image's.
+        """
         return self.flux * self.psf.stamp(x, y)
 
 
 def resampled(pixels, center, oversampling):
-    """A PSF stamp at image pixel scale, odd side, the source on the middle pixel (cubic spline)."""
+    """A PSF stamp at image pixel scale, odd side, the source on the middle pixel (cubic spline).
+
+    Parameters
+    ----------
+    pixels : (ny, nx) array
+        Stamp.
+    center : (float, float)
+        Stamp pixel coordinates x, y of the source position.
+    oversampling : float
+        Stamp pixels per image pixel.
+
+    Returns
+    -------
+    (n, n) array
+        Odd n; of the sum of the stamp.
+    """
     ny, nx = pixels.shape
     half = int(min(center[0], nx - 1 - center[0], center[1], ny - 1 - center[1]) // oversampling)
     offsets = oversampling * np.arange(-half, half + 1)

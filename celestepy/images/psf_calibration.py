@@ -44,14 +44,16 @@ def isolated_stars(image, radius=None):
     Parameters
     ----------
     image : Image
+        The image.
     radius : float, optional
         Aperture radius in pixels; 7.43 arcsec by default.
 
     Returns
     -------
     list of CalibrationStar
+        At most 80.
     """
-    radius = RADIUS / float(image_scale(image)) if radius is None else radius
+    radius = RADIUS / float(_image_scale(image)) if radius is None else radius
     data = np.ascontiguousarray(image.pixels - image.sky)
     objects, segments = _detected(data, image)
     fits = []
@@ -74,6 +76,7 @@ def measure_aperture_correction(image, stars=None):
     Parameters
     ----------
     image : Image
+        The image.
     stars : list of CalibrationStar, optional
         By default those that `isolated_stars` finds.
 
@@ -115,6 +118,7 @@ def measure_psf_error(image, stars=None):
     Parameters
     ----------
     image : Image
+        The image.
     stars : list of CalibrationStar, optional
         By default those that `isolated_stars` finds.
 
@@ -141,11 +145,10 @@ def _weighted_median(values, weights):
     return np.interp(0.5 * weights.sum(), share, values[order])
 
 
-def image_scale(image):
+def _image_scale(image):
     """Pixel scale at the centre of an image, arcsec."""
     ny, nx = image.shape
-    _, _, jacobian = image.local_affine(image.pixel_to_sky((nx - 1) / 2, (ny - 1) / 2))
-    return np.abs(np.linalg.det(jacobian)) ** -0.5
+    return image.astrometry.pixel_scale((nx - 1) / 2, (ny - 1) / 2)
 
 
 def _detected(data, image):

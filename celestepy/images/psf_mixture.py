@@ -19,7 +19,7 @@ import numpy as np
 
 from celestepy.images.errors import ImageError
 
-__all__ = ["MINIMUM_VARIANCE", "PSFMixture", "fit_mixture", "stamp_residual"]
+__all__ = ["MINIMUM_VARIANCE", "PSFMixture", "fit_mixture"]
 
 MINIMUM_VARIANCE = 0.1  # pixels^2; a narrower Gaussian is not well sampled at pixel centres
 SIGMA_TO_FWHM = np.sqrt(8 * np.log(2))
@@ -43,7 +43,7 @@ STARTS = {
 class PSFMixture:
     """A PSF as a sum of Gaussians, evaluated at pixel centres (the pixel response is part of it).
 
-    Parameters
+    Attributes
     ----------
     amplitudes : array_like (n,)
         Fluxes of the components; their sum is the flux normalisation (1, or 1 / aperture correction).
@@ -52,7 +52,7 @@ class PSFMixture:
     covariances : array_like (n, 3)
         Entries xx, xy, yy in pixels^2.
     residual : float, optional
-        sqrt(sum (stamp - mixture)^2 / sum stamp^2) of the fit; 0 where the mixture is the definition.
+        Misfit sqrt(sum (stamp - mixture)^2 / sum stamp^2); 0 where the mixture is the definition.
 
     Raises
     ------
@@ -97,17 +97,35 @@ class PSFMixture:
 
     @property
     def flux(self):
-        """Sum of the amplitudes."""
+        """Sum of the amplitudes.
+
+        Returns
+        -------
+        float
+            The flux normalisation.
+        """
         return float(self.amplitudes.sum())
 
     @property
     def centroid(self):
-        """Flux-weighted mean x, y about the source position, pixels."""
+        """Flux-weighted mean x, y about the source position, pixels.
+
+        Returns
+        -------
+        (2,) array
+            Pixels from the source position.
+        """
         return self.amplitudes @ self.means / self.flux
 
     @cached_property
     def fwhm(self):
-        """Full width at half maximum, pixels: of the profile averaged over angle about the centroid."""
+        """Full width at half maximum, pixels: of the profile averaged over angle about the centroid.
+
+        Returns
+        -------
+        float
+            Pixels.
+        """
         angle = 2 * np.pi * np.arange(16) / 16
         cos, sin = np.cos(angle), np.sin(angle)
         x0, y0 = self.centroid
@@ -120,11 +138,33 @@ class PSFMixture:
         return inner + outer
 
     def density(self, dx, dy):
-        """Flux per pixel at offsets dx, dy [pixels] from the source position; arrays broadcast."""
+        """Flux per pixel at offsets dx, dy [pixels] from the source position; arrays broadcast.
+
+        Parameters
+        ----------
+        dx, dy : float or array_like
+            Offsets in pixels from the source position; they broadcast.
+
+        Returns
+        -------
+        array
+            Flux per pixel.
+        """
         return self.density_and_slopes(dx, dy)[0]
 
     def density_and_slopes(self, dx, dy):
-        """`density` and its derivatives with respect to dx and dy; three arrays."""
+        """`density` and its derivatives with respect to dx and dy; three arrays.
+
+        Parameters
+        ----------
+        dx, dy : float or array_like
+            Offsets in pixels from the source position; they broadcast.
+
+        Returns
+        -------
+        value, slope_x, slope_y : array
+            Flux per pixel, and per pixel and pixel.
+        """
         dx, dy = np.broadcast_arrays(np.asarray(dx, float), np.asarray(dy, float))
         value, slope_x, slope_y = np.zeros((3, *dx.shape))
         for amplitude, mx, my, xx, xy, yy in self.array:
@@ -138,12 +178,36 @@ class PSFMixture:
         return value, slope_x, slope_y
 
     def render(self, shape, x, y):
-        """Image (ny, nx) = `shape` of a source of unit flux at pixel coordinates x, y."""
+        """Image (ny, nx) = `shape` of a source of unit flux at pixel coordinates x, y.
+
+        Parameters
+        ----------
+        shape : (int, int)
+            (ny, nx) of the image.
+        x, y : float or array_like
+            Pixel coordinates, 0-based.
+
+        Returns
+        -------
+        (ny, nx) array
+            Flux in each pixel.
+        """
         ny, nx = shape
         return self.density(np.arange(nx) - x, np.arange(ny)[:, None] - y)
 
     def scaled(self, factor):
-        """The same mixture with all amplitudes multiplied by `factor`."""
+        """The same mixture with all amplitudes multiplied by `factor`.
+
+        Parameters
+        ----------
+        factor : float
+            What the amplitudes are multiplied by.
+
+        Returns
+        -------
+        PSFMixture
+            The scaled mixture.
+        """
         return PSFMixture(self.amplitudes * factor, self.means, self.covariances, self.residual)
 
 
@@ -186,12 +250,6 @@ def fit_mixture(stamp, center, *, oversampling=1, n_components=None, start=None,
         if best.residual <= threshold:
             break
     return best.scaled(total)
-
-
-def stamp_residual(stamp, mixture, center, oversampling=1):
-    """sqrt(sum (stamp - mixture)^2 / sum stamp^2) over the pixels of a stamp."""
-    problem = _StampFit(np.asarray(stamp, float), center, oversampling)
-    return problem.residual(mixture)
 
 
 def _parameters(mixture):

@@ -65,7 +65,22 @@ class PSFExPSF(VaryingPSF):
         self.reference_mixture()
 
     def pixel_model(self, x, y):
-        """(stamp, centre, oversampling) at x, y (0-based)."""
+        """(stamp, centre, oversampling) at x, y (0-based).
+
+        Parameters
+        ----------
+        x, y : float or array_like
+            Pixel coordinates, 0-based.
+
+        Returns
+        -------
+        stamp : (ny, nx) array
+            Of unit sum.
+        center : (float, float)
+            Stamp pixel coordinates x, y of the source position.
+        oversampling : float
+            Stamp pixels per image pixel.
+        """
         # POLSCAL is the full range of the stars: one half on either side, and no extrapolation far beyond
         s, t = np.clip((np.array([x, y], dtype=float) + 1 - self.zero) / self.scale, -1.0, 1.0)
         stamp = np.tensordot([s**i * t**j for i, j in self.powers], self.basis, axes=1)
@@ -78,10 +93,12 @@ def read_psfex(path):
     Parameters
     ----------
     path : path-like
+        The file.
 
     Returns
     -------
     PSFExPSF
+        The model, for positions on its own image.
 
     Raises
     ------

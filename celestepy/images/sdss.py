@@ -57,6 +57,10 @@ class _Field:
     def photometry(self):
         return f"photoField-{self.run:06d}-{self.camcol}.fits"
 
+    def files(self, bands):
+        names = [self.photometry, self.psf]
+        return names + [name for band in bands for name in (self.frame(band), self.masks(band))]
+
 
 def read_sdss_field(directory, bands=BANDS, *, field=None, calibrate=True, n_threads=None):
     """Read the images of one SDSS field from a directory of its files.
@@ -91,27 +95,29 @@ def read_sdss_field(directory, bands=BANDS, *, field=None, calibrate=True, n_thr
     numbers = _only_field(directory) if field is None else _Field(*field)
     bands = _checked_bands(bands)
     n_threads = min(len(bands), os.cpu_count() or 1) if n_threads is None else max(1, int(n_threads))
-    names = [numbers.photometry, numbers.psf]
-    names += [name for band in bands for name in (numbers.frame(band), numbers.masks(band))]
-    paths = [_find(directory, name) for name in names]
-    hdus = dict(zip(names, read_many(paths, n_threads), strict=True))
-    path_of = dict(zip(names, paths, strict=True))
-    gain, dark = _gain_and_dark_variance(hdus[numbers.photometry], path_of[numbers.photometry], numbers.field)
-
-    def read_band(band):
-        index, frame, masks = BANDS.index(band), numbers.frame(band), numbers.masks(band)
-        psf = _psf(hdus[numbers.psf], path_of[numbers.psf], index, hdus[frame][0].shape)
-        return _build(
-            (hdus[frame], path_of[frame]), (hdus[masks], path_of[masks]), psf, gain[index], dark[index]
-        )
-
+    images = _field_images(directory, numbers, bands, n_threads)
+    if not calibrate:
+        return images
     with ThreadPoolExecutor(n_threads) as executor:
-        images = list(executor.map(read_band, bands))
-        if not calibrate:
-            return images
         stars = list(executor.map(isolated_stars, images))
         images = list(executor.map(calibrated, images, stars))
     return aligned(images, stars)
+
+
+def _field_images(directory, numbers, bands, n_threads):
+    """The images of a field as its files have them."""
+    paths = {name: _find(directory, name) for name in numbers.files(bands)}
+    contents = read_many(list(paths.values()), n_threads)
+    files = {name: (hdus, path) for (name, path), hdus in zip(paths.items(), contents, strict=True)}
+    gain, dark = _gain_and_dark_variance(*files[numbers.photometry], numbers.field)
+    return [_band_image(files, numbers, band, gain, dark) for band in bands]
+
+
+def _band_image(files, numbers, band, gain, dark):
+    index = BANDS.index(band)
+    frame, masks = files[numbers.frame(band)], files[numbers.masks(band)]
+    psf = _psf(*files[numbers.psf], index, frame[0][0].shape)
+    return _build(frame, masks, psf, gain[index], dark[index])
 
 
 def read_sdss_frame(path, *, psf, gain, dark_variance, masks=None):
@@ -120,7 +126,7 @@ def read_sdss_frame(path, *, psf, gain, dark_variance, masks=None):
     Parameters
     ----------
     path : path-like
-        frame-*.fits, plain or compressed.
+        The frame-*.fits file, plain or compressed.
     psf : PSF
         Its point spread function, such as `SDSSPSF.from_hdu` of the field's psField file.
     gain : float

@@ -37,7 +37,18 @@ class SDSSAstrometry(Astrometry):
 
     @classmethod
     def from_table_row(cls, row):
-        """From the single row of a frame's asTrans table (HDU 3)."""
+        """From the single row of a frame's asTrans table (HDU 3).
+
+        Parameters
+        ----------
+        row : record
+            Row of the table.
+
+        Returns
+        -------
+        SDSSAstrometry
+            Of that frame.
+        """
         terms = {axis: [row[f"D{axis}{power}"] for power in range(4)] for axis in ("ROW", "COL")}
         return cls(
             row["NODE"],
@@ -49,7 +60,18 @@ class SDSSAstrometry(Astrometry):
         )
 
     def pixel_to_sky(self, x, y):
-        """Ra, dec [deg] of pixel coordinates x, y."""
+        """Ra, dec [deg] of pixel coordinates x, y.
+
+        Parameters
+        ----------
+        x, y : float or array_like
+            Pixel coordinates, 0-based.
+
+        Returns
+        -------
+        ra, dec : float or array
+            ICRS, degrees.
+        """
         row, col = np.asarray(y, float) + 0.5, np.asarray(x, float) + 0.5
         row = row + _cubic(self.row_terms, col)
         col = col + _cubic(self.column_terms, col)
@@ -58,7 +80,18 @@ class SDSSAstrometry(Astrometry):
         return self._great_circle_to_sky(mu, nu)
 
     def sky_to_pixel(self, ra, dec):
-        """Pixel coordinates x, y of ra, dec [deg]."""
+        """Pixel coordinates x, y of ra, dec [deg].
+
+        Parameters
+        ----------
+        ra, dec : float or array_like
+            ICRS, degrees.
+
+        Returns
+        -------
+        x, y : float or array
+            Pixel coordinates, 0-based.
+        """
         mu, nu = self._sky_to_great_circle(ra, dec)
         determinant = self.mu[1] * self.nu[2] - self.mu[2] * self.nu[1]
         dmu, dnu = mu - self.mu[0], nu - self.nu[0]

@@ -26,6 +26,7 @@ def read_planes(hdus, planes, path):
     Returns
     -------
     dict of (ny, nx) bool arrays
+        By name of the plane.
     """
     try:
         shape = (int(hdus[0].header["MASKROWS"]), int(hdus[0].header["MASKCOLS"]))

@@ -47,7 +47,22 @@ class SDSSPSF(VaryingPSF):
 
     @classmethod
     def from_hdu(cls, hdu, shape=(1489, 2048), name="psField"):
-        """From HDU 1 to 5 (u to z) of a psField file."""
+        """From HDU 1 to 5 (u to z) of a psField file.
+
+        Parameters
+        ----------
+        hdu : astropy.io.fits.BinTableHDU
+            HDU 1 to 5 (u to z) of a psField file.
+        shape : (int, int)
+            (ny, nx) of the image.
+        name : str, optional
+            Name for messages.
+
+        Returns
+        -------
+        SDSSPSF
+            Of that band.
+        """
         table = hdu.data
         try:
             sides = (int(table["RNROW"][0]), int(table["RNCOL"][0]))
@@ -63,7 +78,22 @@ class SDSSPSF(VaryingPSF):
         return cls(images, coefficients, shape, name)
 
     def pixel_model(self, x, y):
-        """(stamp, centroid, oversampling 1) at x, y."""
+        """(stamp, centroid, oversampling 1) at x, y.
+
+        Parameters
+        ----------
+        x, y : float or array_like
+            Pixel coordinates, 0-based.
+
+        Returns
+        -------
+        stamp : (ny, nx) array
+            Of unit sum.
+        center : (float, float)
+            Stamp pixel coordinates x, y of the source position.
+        oversampling : float
+            Stamp pixels per image pixel.
+        """
         row = SCALE * np.clip(y, 0, self.shape[0] - 1)
         col = SCALE * np.clip(x, 0, self.shape[1] - 1)
         powers = self.coefficients.shape[1]

@@ -24,6 +24,7 @@ def interpolate_grid(grid, x, y):
     Returns
     -------
     (ny, nx) array
+        In the unit of the grid.
     """
     grid = np.asarray(grid, dtype=float)
     below_y, share_y = _cells(y, grid.shape[0])
@@ -47,6 +48,7 @@ def read_spline_sky(path, shape):
     Returns
     -------
     (ny, nx) array
+        Counts.
     """
     hdus = read_hdus(path)
     try:
@@ -82,6 +84,7 @@ def measure_sky(counts, mask=None):
     Returns
     -------
     (ny, nx) array
+        In the unit of the pixels.
     """
     values = np.ma.filled(np.ma.asarray(counts).astype(float), np.nan)
     values[~np.isfinite(values) | (False if mask is None else np.asarray(mask, dtype=bool))] = np.nan

@@ -45,7 +45,18 @@ class StarFit:
     radius: np.ndarray
 
     def error_squared(self, radius):
-        """Squared misfit beyond the noise within a radius over the squared model, and its noise error."""
+        """Squared misfit beyond the noise within a radius over the squared model, and its noise error.
+
+        Parameters
+        ----------
+        radius : float
+            Radius of the core, pixels.
+
+        Returns
+        -------
+        value, error : float
+            The fraction and its standard deviation by the noise.
+        """
         core = self.radius < radius
         power = np.sum(self.model[core] ** 2)
         excess = np.sum(self.residual[core] ** 2 - self.variance[core])
@@ -54,6 +65,15 @@ class StarFit:
 
 def fit_star(image, x, y, mixture):
     """Fit one star with the PSF `mixture`, starting at x, y.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+    x, y : float
+        Pixel coordinates to start from, 0-based.
+    mixture : PSFMixture
+        PSF at that place.
 
     Returns
     -------

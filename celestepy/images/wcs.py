@@ -35,18 +35,46 @@ class Astrometry(ABC):
 
     @abstractmethod
     def sky_to_pixel(self, ra, dec):
-        """Pixel coordinates x, y of ra, dec [deg]."""
+        """Pixel coordinates x, y of ra, dec [deg].
+
+        Parameters
+        ----------
+        ra, dec : float or array_like
+            ICRS, degrees.
+
+        Returns
+        -------
+        x, y : float or array
+            Pixel coordinates, 0-based.
+        """
 
     @abstractmethod
     def pixel_to_sky(self, x, y):
-        """Ra, dec [deg] of pixel coordinates x, y."""
+        """Ra, dec [deg] of pixel coordinates x, y.
+
+        Parameters
+        ----------
+        x, y : float or array_like
+            Pixel coordinates, 0-based.
+
+        Returns
+        -------
+        ra, dec : float or array
+            ICRS, degrees.
+        """
 
     def local_affine(self, ra, dec):
         """Pixel position and d(x, y)/d(u, v) [pixel/arcsec] at ra, dec [deg].
 
+        Parameters
+        ----------
+        ra, dec : float or array_like
+            ICRS, degrees.
+
         Returns
         -------
         x, y : float or (n,)
+            Pixel coordinates, 0-based.
         jacobian : (2, 2) or (n, 2, 2)
             The inverse of the central difference of the tangent-plane offsets over one pixel.
         """
@@ -61,7 +89,18 @@ class Astrometry(ABC):
         return (float(x), float(y), jacobian) if x.ndim == 0 else (x, y, jacobian)
 
     def pixel_scale(self, x, y):
-        """Side of a pixel at x, y [arcsec]: the square root of its area."""
+        """Side of a pixel at x, y [arcsec]: the square root of its area.
+
+        Parameters
+        ----------
+        x, y : float or array_like
+            Pixel coordinates, 0-based.
+
+        Returns
+        -------
+        float or array
+            Arcsec.
+        """
         _, _, jacobian = self.local_affine(*self.pixel_to_sky(x, y))
         return np.abs(np.linalg.det(jacobian)) ** -0.5
 
@@ -72,6 +111,7 @@ class FITSAstrometry(Astrometry):
     Parameters
     ----------
     wcs : astropy.wcs.WCS
+        With two celestial axes; others are dropped.
 
     Notes
     -----
@@ -98,7 +138,18 @@ class FITSAstrometry(Astrometry):
         return (first, second) if self.wcs.wcs.lng == 0 else (second, first)
 
     def sky_to_pixel(self, ra, dec):
-        """Pixel coordinates x, y of ra, dec [deg]."""
+        """Pixel coordinates x, y of ra, dec [deg].
+
+        Parameters
+        ----------
+        ra, dec : float or array_like
+            ICRS, degrees.
+
+        Returns
+        -------
+        x, y : float or array
+            Pixel coordinates, 0-based.
+        """
         if not self._is_icrs:
             coord = SkyCoord(ra, dec, unit="deg").transform_to(self._frame).spherical
             ra, dec = coord.lon.deg, coord.lat.deg
@@ -107,7 +158,18 @@ class FITSAstrometry(Astrometry):
         return x, y
 
     def pixel_to_sky(self, x, y):
-        """Ra, dec [deg] of pixel coordinates x, y."""
+        """Ra, dec [deg] of pixel coordinates x, y.
+
+        Parameters
+        ----------
+        x, y : float or array_like
+            Pixel coordinates, 0-based.
+
+        Returns
+        -------
+        ra, dec : float or array
+            ICRS, degrees.
+        """
         with self._lock:
             lon, lat = self._ordered(*self.wcs.all_pix2world(x, y, 0))
         if not self._is_icrs:
@@ -126,8 +188,8 @@ class AffineAstrometry(Astrometry):
     x, y : float
         Its pixel coordinates.
     jacobian : array_like (2, 2)
-        d(x, y) / d(u, v) in pixels per arcsec, u to the East and v to the North. For North up and East left
-        at 0.396 arcsec per pixel: ``[[-1 / 0.396, 0], [0, 1 / 0.396]]``.
+        The derivative d(x, y) / d(u, v) in pixels per arcsec, u to the East and v to the North. For North up
+        and East left at 0.396 arcsec per pixel: ``[[-1 / 0.396, 0], [0, 1 / 0.396]]``.
     """
 
     def __init__(self, ra, dec, x, y, jacobian):
@@ -147,20 +209,55 @@ class AffineAstrometry(Astrometry):
         self._inverse = np.linalg.inv(self.jacobian)
 
     def sky_to_pixel(self, ra, dec):
-        """Pixel coordinates x, y of ra, dec [deg]."""
+        """Pixel coordinates x, y of ra, dec [deg].
+
+        Parameters
+        ----------
+        ra, dec : float or array_like
+            ICRS, degrees.
+
+        Returns
+        -------
+        x, y : float or array
+            Pixel coordinates, 0-based.
+        """
         east, north = tangent_offsets(ra, dec, self.ra, self.dec)
         (xu, xv), (yu, yv) = self.jacobian
         return self.x + xu * east + xv * north, self.y + yu * east + yv * north
 
     def pixel_to_sky(self, x, y):
-        """Ra, dec [deg] of pixel coordinates x, y."""
+        """Ra, dec [deg] of pixel coordinates x, y.
+
+        Parameters
+        ----------
+        x, y : float or array_like
+            Pixel coordinates, 0-based.
+
+        Returns
+        -------
+        ra, dec : float or array
+            ICRS, degrees.
+        """
         dx, dy = np.asarray(x, float) - self.x, np.asarray(y, float) - self.y
         (ux, uy), (vx, vy) = self._inverse
         return from_tangent_offsets(ux * dx + uy * dy, vx * dx + vy * dy, self.ra, self.dec)
 
 
 def tangent_offsets(ra, dec, ra0, dec0):
-    """Gnomonic offsets (u East, v North) [arcsec] of ra, dec about ra0, dec0 [all deg]."""
+    """Gnomonic offsets (u East, v North) [arcsec] of ra, dec about ra0, dec0 [all deg].
+
+    Parameters
+    ----------
+    ra, dec : float or array_like
+        ICRS, degrees.
+    ra0, dec0 : float or array_like
+        Tangent point, degrees.
+
+    Returns
+    -------
+    east, north : float or array
+        Offsets, arcsec.
+    """
     ra, dec, ra0, dec0 = (np.radians(value) for value in (ra, dec, ra0, dec0))
     cos_distance = np.sin(dec0) * np.sin(dec) + np.cos(dec0) * np.cos(dec) * np.cos(ra - ra0)
     east = np.cos(dec) * np.sin(ra - ra0) / cos_distance
@@ -171,7 +268,20 @@ def tangent_offsets(ra, dec, ra0, dec0):
 
 
 def from_tangent_offsets(east, north, ra0, dec0):
-    """Ra, dec [deg] of gnomonic offsets [arcsec] about ra0, dec0 [deg]; inverse of `tangent_offsets`."""
+    """Ra, dec [deg] of gnomonic offsets [arcsec] about ra0, dec0 [deg]; inverse of `tangent_offsets`.
+
+    Parameters
+    ----------
+    east, north : float or array_like
+        Offsets, arcsec.
+    ra0, dec0 : float or array_like
+        Tangent point, degrees.
+
+    Returns
+    -------
+    ra, dec : float or array
+        Degrees; ra from 0 to 360.
+    """
     east, north = np.asarray(east) / ARCSEC, np.asarray(north) / ARCSEC
     ra0, dec0 = np.radians(ra0), np.radians(dec0)
     along = np.cos(dec0) - north * np.sin(dec0)
@@ -181,7 +291,18 @@ def from_tangent_offsets(east, north, ra0, dec0):
 
 
 def sky_coordinates(coord):
-    """(ra, dec) in ICRS degrees from a SkyCoord or a pair of numbers or arrays."""
+    """(ra, dec) in ICRS degrees from a SkyCoord or a pair of numbers or arrays.
+
+    Parameters
+    ----------
+    coord : SkyCoord or (ra, dec)
+        Positions; numbers are degrees ICRS, Quantities are angles.
+
+    Returns
+    -------
+    ra, dec : float or array
+        Degrees.
+    """
     if isinstance(coord, SkyCoord):
         return coord.icrs.ra.deg, coord.icrs.dec.deg
     try:
@@ -194,7 +315,18 @@ def sky_coordinates(coord):
 
 
 def as_astrometry(wcs):
-    """An `Astrometry` from an astropy WCS, or from anything that already has its three methods."""
+    """An `Astrometry` from an astropy WCS, or from anything that already has its three methods.
+
+    Parameters
+    ----------
+    wcs : astropy.wcs.WCS or Astrometry
+        Any celestial WCS.
+
+    Returns
+    -------
+    Astrometry
+        What maps sky and pixels.
+    """
     if isinstance(wcs, WCS):
         return FITSAstrometry(wcs)
     methods = ("sky_to_pixel", "pixel_to_sky", "local_affine")
