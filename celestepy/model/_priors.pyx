@@ -54,9 +54,9 @@ cdef Slope _logistic_beta(LogisticBetaLaw law, double x) noexcept nogil:
 cdef class PriorKernel:
     """The laws of one type of source as plain numbers.
 
-    Parameters are those of the laws in prior_laws.py; `centres` (J, B), `precisions` (J, B, B) and `constants`
-    (J,) are the colour mixture over (log_flux - pivot, colours). A galaxy passes the laws of its shape, a star
-    None.
+    Parameters are those of the laws in prior_laws.py; `centres` (J, B), `precisions` (J, B, B) and
+    `constants` (J,) are the colour mixture over (log_flux - pivot, colours). A galaxy passes the laws of its
+    shape, a star None.
     """
 
     cdef readonly int n_bands
