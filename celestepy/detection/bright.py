@@ -14,8 +14,6 @@ from scipy.ndimage import map_coordinates
 
 __all__ = ["Surroundings", "clear_bright", "log_parabola", "peak_offset", "spikes"]
 
-__all__ = ["Surroundings", "clear_bright"]
-
 RING = 1.5  # pixels
 FIRST_RADIUS = 25  # pixels; doubled for as long as the profile has not sunk into the noise
 LARGEST_RADIUS = 400
@@ -107,7 +105,7 @@ def spikes(surroundings, x, y, sigma):
     if near.size == 0:
         return found
     x, y = x[near], y[near]
-    along_x, along_y = _away_from_bright(surroundings, x, y)
+    along_x, along_y = np.transpose([_away_from_bright(surroundings, *place) for place in zip(x, y)])
     middle, ends = surroundings.cleared[y, x], 0.0
     for step in (-ARM * sigma, ARM * sigma):
         ends = ends + map_coordinates(surroundings.cleared, [y + step * along_y, x + step * along_x], order=1)
@@ -116,16 +114,11 @@ def spikes(surroundings, x, y, sigma):
 
 
 def _away_from_bright(surroundings, x, y):
-    """Unit vectors at x, y away from the bright source that matters most there: S/N over distance squared."""
-    best, away_x, away_y = np.zeros(len(x)), np.zeros(len(x)), np.zeros(len(x))
-    weights = surroundings.original[surroundings.y, surroundings.x]
-    for x0, y0, weight in zip(surroundings.x, surroundings.y, weights, strict=True):
-        dx, dy = x - x0, y - y0
-        distance = np.maximum(np.hypot(dx, dy), 1.0)
-        stronger = weight / distance**2 > best
-        best = np.where(stronger, weight / distance**2, best)
-        away_x, away_y = np.where(stronger, dx / distance, away_x), np.where(stronger, dy / distance, away_y)
-    return away_x, away_y
+    """Unit vector at x, y away from the bright source that matters most there: S/N over distance squared."""
+    dx, dy = x - surroundings.x, y - surroundings.y
+    distance = np.maximum(np.hypot(dx, dy), 1.0)
+    k = np.argmax(surroundings.original[surroundings.y, surroundings.x] / distance**2)
+    return dx[k] / distance[k], dy[k] / distance[k]
 
 
 def peak_offset(values, x, y):

@@ -8,6 +8,7 @@ as the sharpest needs.
 from dataclasses import dataclass
 
 import numpy as np
+from astropy.coordinates import angular_separation
 from scipy.ndimage import map_coordinates
 
 from celestepy.detection.positions import image_positions
@@ -19,7 +20,8 @@ __all__ = ["DetectionGrid"]
 LATTICE = 32  # grid pixels between the points at which the astrometry is evaluated; linear in between
 SAMPLES = 4.0  # grid pixels per FWHM that are fine enough, however small the pixels of the images
 FWHM = 2.3548  # of a Gaussian of unit sigma
-MOST_PIXELS = 4e8
+WIDEST = 20.0  # degrees from the reference image: the grid is flat
+MOST_PIXELS = 4e8  # and has to fit into memory
 EDGE_POINTS = 9  # points along each side of an image that outline it on the sky
 
 
@@ -55,18 +57,15 @@ class DetectionGrid:
         ImageError
             If the images are so far apart that the grid would not fit into memory.
         """
-        outlines = [_outline(one.image) for one in filtered]
+        outline = np.hstack([_outline(one.image) for one in filtered])
         ra, dec = reference.image.pixel_to_sky(*_middle(reference.image))
-        offsets = np.hstack([tangent_offsets(*outline, ra, dec) for outline in outlines])
-        scale, turn = _scale(filtered, ra, dec), _orientation(reference.image)
-        corners = turn @ offsets / scale
+        away = np.degrees(angular_separation(*np.radians(outline), *np.radians([ra, dec]))).max()
+        _check_span(away, away < WIDEST)
+        scale, turn = _scale(filtered), _orientation(reference.image)
+        corners = turn @ tangent_offsets(*outline, ra, dec) / scale
         low, high = np.floor(corners.min(axis=1)), np.ceil(corners.max(axis=1))
-        nx, ny = (high - low + 1).astype(int) if np.isfinite(corners).all() else (0, 0)
-        if not 0 < nx * ny < MOST_PIXELS:
-            raise ImageError(
-                f"images: they span {np.ptp(offsets) / 3600:.3g} degrees, expected one field;"
-                " detect in images that overlap, one group at a time"
-            )
+        nx, ny = (high - low + 1).astype(int)
+        _check_span(away, nx * ny < MOST_PIXELS)
         astrometry = AffineAstrometry(ra, dec, -low[0], -low[1], turn / scale)
         return cls(astrometry, (int(ny), int(nx)), float(scale))
 
@@ -114,6 +113,14 @@ class DetectionGrid:
         return [values.astype(np.float32) for values in maps]
 
 
+def _check_span(degrees, holds):
+    if not holds:
+        raise ImageError(
+            f"images: they reach {degrees:.3g} degrees from the largest, expected one field;"
+            " detect in images that overlap, one group at a time"
+        )
+
+
 def _middle(image):
     ny, nx = image.shape
     return (nx - 1) / 2, (ny - 1) / 2
@@ -135,7 +142,7 @@ def _pixel_side(image):
     return np.abs(np.linalg.det(jacobian)) ** -0.5, jacobian
 
 
-def _scale(filtered, ra, dec):
+def _scale(filtered):
     """Grid pixel [arcsec]: the smallest image pixel, or a quarter of the smallest FWHM if that is larger."""
     sides = np.array([_pixel_side(one.image)[0] for one in filtered])
     fwhm = sides * [FWHM * one.sigma for one in filtered]

@@ -6,7 +6,7 @@ With sky-subtracted pixels d, noise variance v and PSF p, a point source centred
     denominator(x) = sum_y p(y - x)^2 / v(y)
     flux = numerator / denominator,   S/N = numerator / sqrt(denominator)
 
-(Zackay & Ofek 2017, ApJ 836, 187; Lang & Hogg). Masked pixels have 1 / v = 0: they drop out of both sums, so
+(Zackay & Ofek 2017, ApJ 836, 187). Masked pixels have 1 / v = 0: they drop out of both sums, so
 that a source under a mask keeps an unbiased flux, with a larger error. Numerators and denominators of images
 add up.
 """
@@ -24,6 +24,7 @@ __all__ = ["FilteredImage", "filter_image"]
 
 SOURCE_LEVEL = 4.0  # S/N of the pixels that are left out of sky and noise
 STAMP_WIDTHS = 5.0  # half side of the kernel in Gaussian sigmas: holds all but 1e-5 of the S/N squared
+BLOCK = 4096  # sources whose surroundings are looked at together: bounds memory
 EMPTY = 1e-4  # denominators below this share of the full one count as zero
 
 
@@ -68,6 +69,10 @@ class FilteredImage:
 
     def visible(self, x, y):
         """Share of the information on sources at pixels x, y that no mask or edge hides; (n,) float64."""
+        parts = np.array_split(np.stack([x, y]), len(x) // BLOCK + 1, axis=1)
+        return np.concatenate([self._visible(*part) for part in parts])
+
+    def _visible(self, x, y):
         ny, nx = self.image.shape
         reach = np.arange(self.kernel.shape[0]) - self.kernel.shape[0] // 2
         rows = np.rint(y).astype(int)[:, None, None] + reach[:, None]

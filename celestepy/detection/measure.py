@@ -98,8 +98,7 @@ def refine(sampler, x, y):
     """Maxima of the combined S/N near x, y (grid pixels), from the parabola through its logarithm."""
     x, y = np.array(x, float), np.array(y, float)
     for _ in range(2):
-        values, _ = sampler.maps.best(*sampler(x, y, CROSS)[:2])
-        middle, left, right, below, above = values.T
+        middle, left, right, below, above = sampler.maps.best(*sampler(x, y, CROSS)[:2]).T
         x += log_parabola(left, middle, right)
         y += log_parabola(below, middle, above)
     return x, y
@@ -123,7 +122,7 @@ def measure(sampler, x, y):
     radius = RING_RADIUS * maps.sigma
     offsets = radius * np.column_stack([np.cos(angle), np.sin(angle)])
     numerators, denominators, visible = sampler(x, y, np.vstack([np.zeros((1, 2)), offsets]))
-    values, best = maps.best(numerators, denominators)
+    values = maps.best(numerators, denominators)
     centre, weight = numerators[:, :, 0].T, denominators[:, :, 0].T
     usable = weight > 0
     flux = np.divide(centre, weight, out=np.full(weight.shape, np.nan), where=usable)

@@ -49,13 +49,12 @@ class CombinedMaps:
         return look_elsewhere_threshold(threshold, self.templates, self.depth)
 
     def best(self, numerators, denominators):
-        """Largest S/N over templates, and its index, of samples (n_bands, ...)."""
+        """Largest S/N over templates of samples (n_bands, ...)."""
         values = [
             template_signal_to_noise(template, numerators, denominators) / width
             for template, width in zip(self.templates, self.widths, strict=True)
         ]
-        best = np.argmax(values, axis=0)
-        return np.take_along_axis(np.array(values), best[None], axis=0)[0], best
+        return np.max(values, axis=0)
 
 
 def combine(filtered, templates=None):
@@ -81,7 +80,7 @@ def combine(filtered, templates=None):
         index = bands.index(one.image.band)
         numerators[index][box] += numerator
         denominators[index][box] += denominator
-    depth = np.array([_typical(values) for values in denominators])
+    depth = np.array([_typical(band) for band in denominators])
     return _best_of_templates(grid, bands, tuple(filtered), templates, depth, numerators, denominators)
 
 
@@ -110,7 +109,7 @@ def _combined_sigma(filtered, grid, bands, templates):
 def _best_of_templates(grid, bands, filtered, templates, depth, numerators, denominators):
     best, widths = np.zeros(grid.shape, np.float32), []
     sigma = _combined_sigma(filtered, grid, bands, templates)
-    covered = np.tensordot(templates[0] ** 2, denominators, 1) > LEAST_COVERAGE * (templates[0] ** 2 @ depth)
+    covered = np.logical_or.reduce([denominators[b] > LEAST_COVERAGE * depth[b] for b in range(len(bands))])
     for k, template in enumerate(templates):
         values = template_signal_to_noise(template, numerators, denominators)
         widths.append(lower_width(values[covered], sigma))

@@ -74,7 +74,9 @@ def test_is_no_finer_than_the_psf_needs():
     assert on_grid([fine])[0].scale == pytest.approx(0.3, rel=0.02)  # the width of the PSF cut at 5 sigma
 
 
-def test_images_far_apart_are_refused():
-    away = AffineAstrometry(20.0, -30.0, 100.0, 100.0, astrometry().jacobian)
+@pytest.mark.parametrize(("ra", "dec"), [(153.0, 5.0), (20.0, -30.0), (330.0, -2.0)])
+def test_images_far_apart_are_refused(ra, dec):
+    """Three degrees off the grid would not fit into memory; on the other side of the sky there is no grid."""
+    away = AffineAstrometry(ra, dec, 100.0, 100.0, astrometry().jacobian)
     with pytest.raises(ImageError, match="expected one field"):
         on_grid([observe(SOURCE), observe(SOURCE).replace(wcs=away)])
