@@ -1,9 +1,10 @@
-"""The log posterior of a group of sources over all their images: pixels, chain rule and prior in one place."""
+"""The log posterior of a group of sources over their images: pixels, chain rule and prior in one place."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from celestepy.inference import _posterior
 from celestepy.model.parameters import GALAXY, STAR, layout
 from celestepy.model.transforms import curvature, to_scene
 
@@ -37,8 +38,8 @@ class _Template:
 class GroupPosterior:
     """Log posterior of K sources and the sky levels of their N patches.
 
-    The parameters are the free vectors of the sources one after the other (their lengths depend on the types) and
-    then the shift of the sky level of each patch in nanomaggies per pixel.
+    The parameters are the free vectors of the sources one after the other (their lengths depend on the types)
+    and then the shift of the sky level of each patch in nanomaggies per pixel.
 
     Parameters
     ----------
@@ -61,12 +62,15 @@ class GroupPosterior:
         self.n_sources, self.n_images = likelihood.n_sources, likelihood.n_images
         self.width = len(bands) + 6
         self._templates = {kind: _Template.of(kind, len(bands)) for kind in (STAR, GALAXY)}
+        self._sky_precision = 1 / self.sky_sd**2
+        self._sky_constant = float(np.log(self.sky_sd).sum()) + 0.5 * self.n_images * np.log(2 * np.pi)
 
     def blocks(self, kinds):
         """Slices of the sources' free vectors, and of the sky levels, in the parameter vector."""
         ends = np.cumsum([layout(kind, len(self.bands)).size for kind in kinds])
         starts = [0, *ends]
-        return [slice(a, b) for a, b in zip(starts[:-1], ends, strict=True)], slice(starts[-1], starts[-1] + self.n_images)
+        blocks = [slice(a, b) for a, b in zip(starts[:-1], ends, strict=True)]
+        return blocks, slice(starts[-1], starts[-1] + self.n_images)
 
     def scale(self, kinds):
         """Natural unit of each parameter."""
@@ -99,37 +103,34 @@ class GroupPosterior:
         components = components or [None] * len(kinds)
 
         def negative_log_posterior(x):
-            if not np.all(np.abs(x) < limit):
+            if not (np.abs(x) < limit).all():
                 return np.inf, None, None
             value, gradient, hessian = self._evaluate(kinds, is_galaxy, components, blocks, sky, x)
-            return -value, -gradient, -hessian
+            return -value, np.negative(gradient, out=gradient), np.negative(hessian, out=hessian)
 
         return negative_log_posterior
 
     def _evaluate(self, kinds, is_galaxy, components, blocks, sky, x):
-        scenes = np.empty((self.n_sources, self.width))
-        jacobian = np.zeros((self.n_sources * self.width + self.n_images, len(x)))
+        scenes, jacobians = np.empty((self.n_sources, self.width)), []
         for k, (kind, block) in enumerate(zip(kinds, blocks, strict=True)):
-            rows = slice(k * self.width, (k + 1) * self.width)
-            scenes[k], jacobian[rows, block] = to_scene(kind, x[block], self.bands)
-        level = np.arange(self.n_images)
-        jacobian[self.n_sources * self.width + level, sky.start + level] = 1.0
+            scenes[k], jacobian = to_scene(kind, x[block], self.bands)
+            jacobians.append(jacobian)
         value, scene_gradient, scene_hessian = self.likelihood.evaluate(is_galaxy, scenes, x[sky])
-        gradient = scene_gradient @ jacobian
-        hessian = jacobian.T @ scene_hessian @ jacobian
+        gradient, hessian = np.zeros(len(x)), np.zeros((len(x), len(x)))
+        _posterior.pull_back(jacobians, scene_gradient, scene_hessian, gradient, hessian)
         for k, (kind, block) in enumerate(zip(kinds, blocks, strict=True)):
-            rows = slice(k * self.width, (k + 1) * self.width)
             log_prior, prior_gradient, prior_hessian = self.prior.log_density(
                 kind, x[block], self.position_sd[k], component=components[k])
             value += log_prior
             gradient[block] += prior_gradient
-            hessian[block, block] += prior_hessian + curvature(kind, x[block], scene_gradient[rows], self.bands)
-        return self._add_sky_prior(value, gradient, hessian, x, sky)
+            rows = slice(k * self.width, (k + 1) * self.width)
+            prior_hessian += curvature(kind, x[block], scene_gradient[rows], self.bands)
+            hessian[block, block] += prior_hessian
+        return value + self._add_sky_prior(gradient, hessian, x, sky), gradient, hessian
 
-    def _add_sky_prior(self, value, gradient, hessian, x, sky):
-        standard = x[sky] / self.sky_sd
-        value -= 0.5 * float(standard @ standard) + float(np.log(self.sky_sd).sum()) + 0.5 * self.n_images * np.log(2 * np.pi)
-        gradient[sky] -= standard / self.sky_sd
-        level = np.arange(sky.start, sky.stop)
-        hessian[level, level] -= 1 / self.sky_sd**2
-        return value, gradient, hessian
+    def _add_sky_prior(self, gradient, hessian, x, sky):
+        """Log prior of the sky levels, its derivatives added to those of the rest."""
+        pull = self._sky_precision * x[sky]
+        gradient[sky] -= pull
+        hessian.ravel()[sky.start * (len(x) + 1)::len(x) + 1] -= self._sky_precision
+        return -0.5 * float(pull @ x[sky]) - self._sky_constant

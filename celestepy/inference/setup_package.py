@@ -28,4 +28,4 @@ def _extension(name):
 
 def get_extensions():
     """Extensions for `extension_helpers.get_extensions`."""
-    return [_extension(name) for name in ("_fluxes", "_newton")]
+    return [_extension(name) for name in ("_fluxes", "_newton", "_posterior")]

@@ -1,5 +1,7 @@
 """First guesses for a group of sources: linear fluxes at fixed positions and a few trial shapes."""
 
+import math
+
 import numpy as np
 
 from celestepy.inference.fluxes import flux_mode, log_flux_mixture
@@ -76,23 +78,25 @@ class _WeightedImage:
 
     def __init__(self, patch, sky_sd):
         weight = patch.weight / np.maximum(patch.background, 1e-12) if patch.poisson else patch.weight
-        self.weight = weight.ravel()
-        weighted = self.weight * (patch.data - patch.background).ravel()
-        self.moments = np.stack([self.weight, weighted], axis=1)
-        self.sky_information, self.sky_moment = self.weight.sum() + 1 / sky_sd**2, weighted.sum()
+        self._moments = np.empty((2, weight.size))
+        self._moments[0] = weight.ravel()
+        np.multiply(weight, patch.data - patch.background, out=self._moments[1].reshape(weight.shape))
+        total, self._sky_moment = self._moments.sum(axis=1)
+        self._sky_information = total + 1 / sky_sd**2
 
     def normal_equations(self, profiles):
         """Information (K, K) and right side (K,) for profiles (K, pixels), the sky level marginalised."""
-        with_sky, moment = (profiles @ self.moments).T
-        normal = (profiles * self.weight) @ profiles.T
-        return (normal - np.outer(with_sky, with_sky / self.sky_information),
-                moment - with_sky * (self.sky_moment / self.sky_information))
+        with_sky, moment = self._moments @ profiles.T
+        normal = (profiles * self._moments[0]) @ profiles.T
+        share = with_sky / self._sky_information
+        return normal - np.multiply.outer(with_sky, share), moment - share * self._sky_moment
 
 
 def _solve(information, right_side):
     """Least squares that leaves unmeasured combinations at zero."""
-    ridge = 1e-9 * np.maximum(np.diagonal(information), 1e-300)
-    return np.linalg.solve(information + np.diag(ridge + 1e-12), right_side)
+    ridged = information.copy()
+    ridged.flat[::len(right_side) + 1] += 1e-9 * np.diagonal(information) + 1e-12
+    return np.linalg.solve(ridged, right_side)
 
 
 def start_vector(kinds, linear, prior, bands, fwhm):
@@ -142,7 +146,7 @@ def _free_vector(kind, k, fluxes, information, prior, bands, radius):
     at = layout(kind, n_bands)
     theta = np.zeros(at.size)
     mode = flux_mode(fluxes[own], information[own, own], mixture)
-    theta[at.log_fluxes] = np.linalg.solve(bands.log_flux_matrix, mode)
+    theta[at.log_flux], theta[at.colors] = mode[bands.reference_index], np.diff(mode)
     if kind == GALAXY:
         theta[at.log_radius] = np.log(radius)
         theta[at.ellipticity] = 0.05, 0.05
@@ -151,6 +155,6 @@ def _free_vector(kind, k, fluxes, information, prior, bands, radius):
 
 
 def _guess(fluxes, bands):
-    """Log flux of the reference band, or of the typical band where that one is not detected."""
-    flux = max(fluxes[bands.reference_index], 0.3 * float(np.median(np.abs(fluxes))), 1e-2)
-    return float(np.log(flux))
+    """Log flux of the reference band, or of a typical band where that one is not detected."""
+    typical = sorted(np.abs(fluxes).tolist())[len(fluxes) // 2]
+    return math.log(max(fluxes[bands.reference_index], 0.3 * typical, 1e-2))
