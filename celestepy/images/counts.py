@@ -6,7 +6,8 @@ import astropy.units as u
 import numpy as np
 
 from celestepy.images.errors import ImageError, one_line
-from celestepy.images.image import AB_ZERO_POINT, Image
+from celestepy.images.image import Image
+from celestepy.images.native import AB_ZERO_POINT
 from celestepy.images.noise import GaussianNoise, PoissonNoise
 from celestepy.images.sky import measure_sky
 

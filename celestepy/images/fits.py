@@ -9,7 +9,7 @@ from astropy.nddata import InverseVariance, StdDevUncertainty, VarianceUncertain
 from celestepy.images.counts import from_counts
 from celestepy.images.description import read_toml
 from celestepy.images.errors import ImageError
-from celestepy.images.image import AB_ZERO_POINT
+from celestepy.images.native import AB_ZERO_POINT
 from celestepy.images.sdss import BANDS, read_sdss_field
 
 __all__ = ["from_ccddata", "read_images"]

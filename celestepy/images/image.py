@@ -6,17 +6,15 @@ contiguous float64 in nanomaggies and one mask. Everything downstream can rely o
 
 from dataclasses import dataclass
 
-import astropy.units as u
 import numpy as np
 
 from celestepy.images.errors import ImageError
+from celestepy.images.native import bool_map, native_pixels, native_sky
 from celestepy.images.noise import GaussianNoise, PoissonNoise
 from celestepy.images.psf import PSF
 from celestepy.images.wcs import as_astrometry, sky_coordinates
 
 __all__ = ["Image", "Patch"]
-
-AB_ZERO_POINT = u.zero_point_flux(1 * u.AB)  # one maggy is the flux of AB magnitude 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,12 +130,10 @@ class Image:
         set_(self, "psf", _checked_psf(psf))
         set_(self, "wcs", wcs)
         set_(self, "_astrometry", as_astrometry(wcs))
-        values, unusable = _native_pixels(pixels)
+        values, unusable = native_pixels(pixels)
         set_(self, "noise", _checked_noise(noise).fit_to(values.shape))
-        set_(self, "sky", _native_sky(sky, values.shape))
-        set_(
-            self, "saturated", None if saturated is None else _bool_map("saturated", saturated, values.shape)
-        )
+        set_(self, "sky", native_sky(sky, values.shape))
+        set_(self, "saturated", None if saturated is None else bool_map("saturated", saturated, values.shape))
         set_(self, "mask", self._joined_mask(mask, unusable))
         values[self.mask] = 0.0
         set_(self, "pixels", values)
@@ -161,7 +157,7 @@ class Image:
     def _joined_mask(self, mask, unusable):
         joined = unusable
         if mask is not None:
-            joined |= _bool_map("mask", mask, unusable.shape)
+            joined |= bool_map("mask", mask, unusable.shape)
         if self.saturated is not None:
             joined |= self.saturated
         if isinstance(self.noise, GaussianNoise):
@@ -256,7 +252,7 @@ class Image:
         arguments = {name: getattr(self, name) for name in names} | changes
         if "mask" in changes and "pixels" not in changes:
             new = np.zeros(self.shape, bool) if changes["mask"] is None else changes["mask"]
-            arguments["mask"] = self.mask | _bool_map("mask", new, self.shape)
+            arguments["mask"] = self.mask | bool_map("mask", new, self.shape)
         return Image(arguments.pop("pixels"), **arguments)
 
     def patch(self, x0, x1, y0, y1):
@@ -390,49 +386,3 @@ def _checked_number(argument, value, smallest):
     if not (np.isfinite(number) and number >= smallest):
         raise ImageError(f"{argument}: {number}, expected a finite number >= {smallest:g}")
     return number
-
-
-def _native_pixels(pixels):
-    """A fresh native float64 copy of the pixels, and the boolean map of those that hold no number."""
-    if isinstance(pixels, u.Quantity):
-        pixels = _in_nanomaggies(pixels)
-    masked = np.ma.asarray(pixels)
-    if masked.ndim != 2 or masked.size == 0:
-        raise ImageError(f"pixels: shape {masked.shape}, expected a two-dimensional image (ny, nx)")
-    if masked.dtype.kind not in "fiub":
-        raise ImageError(f"pixels: dtype {masked.dtype}, expected real numbers (nanomaggies per pixel)")
-    values = np.array(masked.data, dtype=np.float64, order="C")
-    unusable = np.array(np.broadcast_to(np.ma.getmaskarray(masked), values.shape))
-    unusable |= ~np.isfinite(values)
-    return values, unusable
-
-
-def _in_nanomaggies(quantity):
-    try:
-        return quantity.to_value(u.nmgy, AB_ZERO_POINT)
-    except u.UnitConversionError:
-        raise ImageError(
-            f"pixels: unit {quantity.unit}, expected flux units (nanomaggies, Jy); calibrate with the zero"
-            " point first"
-        ) from None
-
-
-def _native_sky(sky, shape):
-    values = np.asarray(sky, dtype=np.float64)
-    if values.ndim and values.shape != tuple(shape):
-        raise ImageError(
-            f"sky: shape {values.shape}, expected one number or the shape of the pixels {tuple(shape)}"
-        )
-    if not values.ndim and not np.isfinite(values):
-        raise ImageError(f"sky: {values}, expected a finite level in nmgy/pixel")
-    values = np.array(values, order="C") if values.ndim else values
-    values = np.broadcast_to(values, shape) if not values.ndim else values
-    values.setflags(write=False)
-    return values
-
-
-def _bool_map(argument, values, shape):
-    values = np.ma.filled(np.ma.asarray(values), True)
-    if values.shape != tuple(shape):
-        raise ImageError(f"{argument}: shape {values.shape}, expected the shape of the pixels {tuple(shape)}")
-    return np.array(values != 0, dtype=bool, order="C")

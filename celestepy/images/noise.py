@@ -6,9 +6,11 @@ variance map, for calibrated coadds and resampled images whose pixels are no lon
 
 from dataclasses import dataclass
 
+import astropy.units as u
 import numpy as np
 
 from celestepy.images.errors import ImageError
+from celestepy.images.native import in_unit
 
 __all__ = ["GaussianNoise", "PoissonNoise"]
 
@@ -116,7 +118,8 @@ class GaussianNoise:
     variance: np.ndarray
 
     def __post_init__(self):
-        variance = np.ma.filled(np.ma.asarray(self.variance).astype(float), np.inf)
+        variance = in_unit("variance", self.variance, u.nmgy**2)
+        variance = np.ma.filled(np.ma.asarray(variance).astype(float), np.inf)
         usable = np.isfinite(variance) & (variance > 0)
         if not usable.any():
             raise ImageError(

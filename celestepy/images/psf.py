@@ -9,10 +9,10 @@ import warnings
 from abc import ABC, abstractmethod
 
 import numpy as np
-from scipy.ndimage import map_coordinates
 
 from celestepy.images.errors import ImageError, PSFResidualWarning
 from celestepy.images.psf_mixture import SIGMA_TO_FWHM, PSFMixture, fit_mixture
+from celestepy.images.psf_stamp import checked_center, checked_stamp, moffat_stamp, resampled
 
 __all__ = ["PSF", "GaussianPSF", "MixturePSF", "MoffatPSF", "ScaledPSF", "StampPSF", "VaryingPSF"]
 
@@ -145,10 +145,10 @@ class StampPSF(PSF):
     """
 
     def __init__(self, stamp, oversampling=1, center=None, n_components=None):
-        self.pixels = _checked_stamp(stamp)
+        self.pixels = checked_stamp(stamp)
         self.oversampling = _positive("oversampling", oversampling)
         ny, nx = self.pixels.shape
-        self.center = ((nx - 1) / 2, (ny - 1) / 2) if center is None else _checked_center(center, (ny, nx))
+        self.center = ((nx - 1) / 2, (ny - 1) / 2) if center is None else checked_center(center, (ny, nx))
         self._mixture = fit_mixture(
             self.pixels, self.center, oversampling=self.oversampling, n_components=n_components
         )
@@ -203,7 +203,7 @@ class MoffatPSF(StampPSF):
                 f"beta: {beta}, expected a finite number > 1: a shallower Moffat has no finite flux"
             )
         self.fwhm, self.beta = fwhm, float(beta)
-        super().__init__(_moffat_pixels(fwhm, self.beta))
+        super().__init__(moffat_stamp(fwhm, self.beta))
 
 
 class VaryingPSF(PSF):
@@ -350,48 +350,10 @@ class ScaledPSF(PSF):
         return self.flux * self.psf.stamp(x, y)
 
 
-def resampled(pixels, center, oversampling):
-    """A PSF stamp at image pixel scale, odd side, the source on the middle pixel (cubic spline).
-
-    Parameters
-    ----------
-    pixels : (ny, nx) array
-        Stamp.
-    center : (float, float)
-        Stamp pixel coordinates x, y of the source position.
-    oversampling : float
-        Stamp pixels per image pixel.
-
-    Returns
-    -------
-    (n, n) array
-        Odd n; of the sum of the stamp.
-    """
-    ny, nx = pixels.shape
-    half = int(min(center[0], nx - 1 - center[0], center[1], ny - 1 - center[1]) // oversampling)
-    offsets = oversampling * np.arange(-half, half + 1)
-    columns, rows = center[0] + offsets, center[1] + offsets
-    if np.all(columns == np.rint(columns)) and np.all(rows == np.rint(rows)) and oversampling == 1:
-        return pixels[np.ix_(rows.astype(int), columns.astype(int))].copy()
-    grid = np.meshgrid(rows, columns, indexing="ij")
-    return oversampling**2 * map_coordinates(pixels, grid, order=3, mode="nearest")
-
-
 def _rendered(mixture):
     widest = np.sqrt(mixture.covariances[:, [0, 2]].max())
     half = int(np.ceil(4 * widest + np.abs(mixture.means).max()))
     return mixture.render((2 * half + 1, 2 * half + 1), half, half)
-
-
-def _moffat_pixels(fwhm, beta, samples=5):
-    """Moffat profile integrated over image pixels, out to where it holds all but about 1e-4 of the flux."""
-    core = fwhm / (2 * np.sqrt(2 ** (1 / beta) - 1))
-    reach = core * np.sqrt(max(1e-4 ** (1 / (1 - beta)) - 1, 1.0))
-    half = int(np.ceil(min(max(reach, 3 * fwhm), 12 * fwhm + 5)))
-    fine = (np.arange(samples * (2 * half + 1)) + 0.5) / samples - 0.5 - half
-    values = (1 + (fine[:, None] ** 2 + fine**2) / core**2) ** -beta
-    side = 2 * half + 1
-    return values.reshape(side, samples, side, samples).mean(axis=(1, 3))
 
 
 def _warn_if_poor(mixture, name):
@@ -410,29 +372,3 @@ def _positive(argument, value):
     if not (np.isfinite(number) and number > 0):
         raise ImageError(f"{argument}: {number}, expected a finite number > 0")
     return number
-
-
-def _checked_center(center, shape):
-    x, y = (float(value) for value in center)
-    if not (0 <= x <= shape[1] - 1 and 0 <= y <= shape[0] - 1):
-        raise ImageError(
-            f"center: ({x}, {y}), expected x, y inside the stamp of {shape[1]} x {shape[0]} pixels, 0-based"
-        )
-    return x, y
-
-
-def _checked_stamp(stamp):
-    pixels = np.ma.filled(np.ma.asarray(stamp).astype(float), np.nan)
-    if pixels.ndim != 2 or min(pixels.shape) < 3:
-        raise ImageError(
-            f"stamp: shape {pixels.shape}, expected a two-dimensional array of at least 3 x 3 pixels"
-        )
-    total = pixels.sum()
-    if not (np.isfinite(total) and total > 0):
-        raise ImageError(
-            f"stamp: sum {total}, expected finite pixels with a positive sum; replace NaN and masked ones"
-            " by 0"
-        )
-    pixels = pixels / total
-    pixels.setflags(write=False)
-    return pixels

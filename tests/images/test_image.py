@@ -236,3 +236,14 @@ def test_x_is_the_second_index(arguments):
     values[7, 41] = 5.0
     patch = Image(values, **arguments).patch(40, 43, 6, 9)
     assert patch.data[7 - patch.y0, 41 - patch.x0] == 5.0
+
+
+def test_a_sky_may_carry_a_unit_and_a_mask(pixels, arguments):
+    plain = Image(pixels, **arguments | {"sky": 1.0})
+    jansky = (1.0 * u.nmgy).to(u.Jy, u.zero_point_flux(1 * u.AB))
+    np.testing.assert_allclose(Image(pixels, **arguments | {"sky": jansky}).sky, plain.sky, rtol=1e-12)
+    sky = np.ma.array(np.ones(SHAPE))
+    sky[3, 4] = np.ma.masked
+    np.testing.assert_array_equal(np.argwhere(Image(pixels, **arguments | {"sky": sky}).mask), [[3, 4]])
+    with pytest.raises(ImageError, match="sky: unit electron"):
+        Image(pixels, **arguments | {"sky": 3 * u.electron})

@@ -1,3 +1,4 @@
+import astropy.units as u
 import numpy as np
 import pytest
 
@@ -47,3 +48,10 @@ def test_the_variance_map_is_copied():
     noise = GaussianNoise(variance)
     variance[:] = 5
     np.testing.assert_array_equal(noise.fit_to((2, 2)).variance_of(None), np.ones((2, 2)))
+
+
+def test_a_variance_with_its_unit_is_converted():
+    noise = GaussianNoise(np.full((2, 2), 3.0) * (1e-3 * u.nmgy) ** 2)
+    np.testing.assert_allclose(noise.variance, 3e-6)
+    with pytest.raises(ImageError, match="variance: unit nmgy"):
+        GaussianNoise(np.ones((2, 2)) * u.nmgy)

@@ -108,6 +108,11 @@ def test_a_moffat_is_close_to_its_profile(fwhm, beta):
     assert psf.stamp(0, 0).sum() == pytest.approx(1.0)
 
 
+@pytest.mark.filterwarnings("ignore::celestepy.images.PSFResidualWarning")
+def test_a_moffat_of_endless_wings_is_cut():
+    assert MoffatPSF(2.0, 1.001).stamp(0, 0).shape == (59, 59)
+
+
 @pytest.mark.parametrize("beta", [1.0, 0.5, np.nan])
 def test_a_moffat_of_infinite_flux_is_refused(beta):
     with pytest.raises(ImageError, match="beta"):
