@@ -47,7 +47,9 @@ def make_catalog(
         An SDSS field directory, a TOML description, or images of any bands and exposures.
     seeds : path-like, `~celestepy.detection.Seeds` or table, optional
         Where to fit: anything with ``ra`` and ``dec`` in degrees, such as another catalogue, or a file of
-        one. By default the sources that `~celestepy.detection.detect` finds in all images together.
+        one. Every one of them gets a row, however doubtful its existence, and no others are looked for. By default
+        the sources that `~celestepy.detection.detect` finds in all images together, those without support dropped
+        and those that it missed looked for.
     method : {"fast", "paper-vi"} or object with ``fit``, optional
         Engine: a name, or an instance with settings of its own such as ``LaplaceFit(max_group=3)``.
     prior : str, path-like or `~celestepy.model.priors.Prior`, optional
@@ -84,7 +86,7 @@ def make_catalog(
     >>> result.catalog.bands.names
     ('g', 'r', 'i')
     """
-    engine, prior = _engine(method), _prior(prior)
+    engine, prior = _engine(method, seeds), _prior(prior)
     images = read_field(images, bands)
     prior = _prior_of(images, prior)
     meta = {
@@ -200,13 +202,16 @@ def _selected(images, names, origin):
     return [image for image in images if image.band in names]
 
 
-def _engine(method):
+def _engine(method, seeds):
+    """The engine; one that is asked for by name keeps to the user's own seeds."""
     if callable(getattr(method, "fit", None)):
         return method
     if method not in METHODS:
         raise ValueError(f"method: {method!r}, expected one of {', '.join(METHODS)} or an object with fit")
     module, name = _ENGINES[method]
-    return getattr(import_module(module), name)()
+    engine = getattr(import_module(module), name)
+    given = seeds is not None and not isinstance(seeds, Seeds)
+    return engine(drop_doubtful=False, search=False) if given and method == "fast" else engine()
 
 
 def _prior(prior):
