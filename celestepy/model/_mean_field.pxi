@@ -149,14 +149,14 @@ cdef class MeanFieldKernel(Tiles):
     cdef void _finish_hessian(self, double* hessian) noexcept nogil:
         """The sums as a matrix, with the second derivatives of the profiles, in the scene's coordinates."""
         cdef double h[10][10]
-        cdef double star[3][3]
+        cdef double star[7][7]
         cdef double galaxy[7][7]
         cdef double factor
         cdef int i, j
         memset(h, 0, sizeof(h))
         memset(star, 0, sizeof(star))
         memset(galaxy, 0, sizeof(galaxy))
-        add_source_curvature(&self.sources[0], &star[0][0], 3)
+        add_source_curvature(&self.sources[0], &star[0][0], 7)
         add_source_curvature(&self.sources[1], &galaxy[0][0], 7)
         for i in range(AMPLITUDES):
             for j in range(i, AMPLITUDES):
