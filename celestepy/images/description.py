@@ -44,7 +44,9 @@ KEYS = {
     "noise_scale",
     "psf_error",
     "aperture_correction",
+    "calibration_error",
 }
+NUMBERS = ("exposure_time", "gain", "read_noise", "saturation")
 PSF_KEYS = {
     "psfex": {"file"},
     "stamp": {"file", "extension", "oversampling", "center"},
@@ -115,7 +117,7 @@ class _Files:
     def map(self, argument, table):
         """The pixels of a {file, extension} table, or the number given instead."""
         if not isinstance(table, dict):
-            return table
+            return _number(argument, table, " or a table with file=...")
         _check_keys(table, MAP_KEYS | {"bits", "values"}, argument, required=("file",))
         return self.hdu(table).data
 
@@ -153,6 +155,9 @@ def _check_keys(table, known, where, required=()):
 def _image(table, files):
     """One image of its table."""
     _check_keys(table, KEYS, "image", required=("file", "band", "psf", "zero_point"))
+    numbers = {key: _number(key, table[key], "") for key in NUMBERS if key in table}
+    if not isinstance(table.get("sky_subtracted", False), bool):
+        raise ImageError(f"sky_subtracted: {table['sky_subtracted']!r}, expected true or false")
     hdu = files.hdu(table)
     path = files.path(table["file"])
     if hdu.data is None or hdu.data.ndim != 2:
@@ -170,11 +175,8 @@ def _image(table, files):
         sky=_sky(table.get("sky", 0.0), files, shape),
         mask=_mask(table.get("mask"), files),
         **{key: files.map(key, table[key]) for key in ("weight", "variance") if key in table},
-        **{
-            key: table[key]
-            for key in ("exposure_time", "gain", "read_noise", "sky_subtracted", "saturation")
-            if key in table
-        },
+        sky_subtracted=table.get("sky_subtracted", False),
+        **numbers,
     )
     return _measured(image, table)
 
@@ -196,12 +198,14 @@ def _measured(image, table):
     for key, measure in (("noise_scale", measure_noise_scale), ("psf_error", measure_psf_error)):
         if key in table:
             changes[key] = measure(image) if table[key] == "measure" else _number(key, table[key])
+    if "calibration_error" in table:
+        changes["calibration_error"] = _number("calibration_error", table["calibration_error"], "")
     return image.replace(**changes)
 
 
-def _number(key, value):
+def _number(key, value, otherwise=" or 'measure'"):
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ImageError(f"{key}: {value!r}, expected a number or 'measure'")
+        raise ImageError(f"{key}: {value!r}, expected a number{otherwise}")
     return float(value)
 
 
@@ -209,7 +213,8 @@ def _wcs(header, path, offset):
     """The header's WCS, its reference point moved by `offset` arcsec (East, North)."""
     wcs = header_wcs(header, path)
     if offset is not None:
-        if np.shape(offset) != (2,) or not np.isfinite(offset).all() or not wcs.has_celestial:
+        numbers = isinstance(offset, list) and all(type(value) in (int, float) for value in offset)
+        if not numbers or len(offset) != 2 or not np.isfinite(offset).all() or not wcs.has_celestial:
             raise ImageError(
                 f"wcs_offset: {offset!r}, expected [east, north] in arcsec, for an image with a celestial WCS"
             )
@@ -240,10 +245,19 @@ def _mask(mask, files):
         )
     values = np.asarray(files.map("mask", mask))
     if "bits" in mask:
-        return (values.astype(np.int64) & sum(1 << int(bit) for bit in mask["bits"])) != 0
+        bits = _integers("bits", mask["bits"], 62)
+        return (values.astype(np.int64) & sum(1 << bit for bit in bits)) != 0
     if "values" in mask:
-        return np.isin(values, mask["values"])
+        return np.isin(values, _integers("values", mask["values"], 2**62))
     return values != 0
+
+
+def _integers(key, values, largest):
+    if not isinstance(values, list) or not all(
+        type(value) is int and 0 <= value <= largest for value in values
+    ):
+        raise ImageError(f"mask: {key} = {values!r}, expected a list of integers from 0 to {largest}")
+    return values
 
 
 def _psf(psf, files):

@@ -207,3 +207,78 @@ def test_a_truncated_file_is_named(folder):
     (folder / "sci.fits").write_bytes(whole[: len(whole) // 4])
     with pytest.raises(ImageError, match=r"image 1: .*sci\.fits: not a whole FITS file"):
         read_toml(write(folder))
+
+
+def message_of(path):
+    """What reading a description complains of; nothing where it can be read."""
+    try:
+        read_toml(path)
+    except ImageError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize(
+    "value", ['"word"', "[1, 2]", '["a", "b"]', "true", "{ a = 1 }", "-1e400", "1979-05-27", "[[]]"]
+)
+@pytest.mark.parametrize(
+    "key",
+    [
+        "file",
+        "extension",
+        "band",
+        "name",
+        "zero_point",
+        "exposure_time",
+        "gain",
+        "read_noise",
+        "weight",
+        "variance",
+        "sky",
+    ]
+    + [
+        "sky_subtracted",
+        "psf",
+        "mask",
+        "saturation",
+        "wcs_offset",
+        "noise_scale",
+        "psf_error",
+        "aperture_correction",
+    ]
+    + ["calibration_error"],
+)
+def test_values_of_any_other_type_are_named_or_read(folder, key, value):
+    """Whatever stands there: an image, or one line."""
+    changes = {key: value} | ({"gain": None} if key in ("weight", "variance") else {})
+    assert "\n" not in message_of(write(folder, **changes))
+
+
+@pytest.mark.parametrize(
+    "choice", ["bits = 3", 'bits = ["a"]', "bits = [-1]", "bits = [99]", 'values = "a"', "values = [[1]]"]
+)
+def test_odd_lists_of_bits_are_named_or_read(folder, choice):
+    path = write(folder, mask=f'{{ file = "sci.fits", extension = "DQ", {choice} }}')
+    assert "\n" not in message_of(path)
+
+
+@pytest.mark.parametrize(
+    "psf",
+    [
+        "type = 3",
+        'type = "gaussian", fwhm = [1]',
+        'type = "moffat"',
+        'type = "moffat", fwhm = "a"',
+        'type = "psfex", file = 3',
+        'type = "stamp", file = "psf.fits", oversampling = "a"',
+        'type = "stamp", file = "psf.fits", center = 3',
+        'type = "stamp", file = "psf.fits", center = ["a", "b"]',
+        'type = "stamp", file = "sci.fits", extension = "SKY", center = [900, 3]',
+        'type = "mixture"',
+        'type = "mixture", amplitudes = 1, means = 2, covariances = "a"',
+    ],
+)
+def test_odd_psfs_are_named(folder, psf):
+    with pytest.raises(ImageError, match="psf") as caught:
+        read_toml(write(folder, psf=f"{{ {psf} }}"))
+    assert "\n" not in str(caught.value)
