@@ -80,13 +80,15 @@ class GroupFitter:
 
     def starts(self, data, kinds=KINDS, known=None):
         """Free vectors to start from for each type, known ones preferred."""
-        linear = LinearFluxes(data.likelihood, data.patches, self.placement.band_index[list(data.images)], data.sky_sd)
+        linear = None
         result = {}
         for kind in kinds:
-            vectors = start_vector([kind] * len(data.members), linear, self.prior, self.bands, self.fwhm)
-            for i, k in enumerate(data.members):
-                if known and kind in known.get(k, {}):
-                    vectors[i] = known[k][kind]
+            vectors = [(known or {}).get(k, {}).get(kind) for k in data.members]
+            if any(vector is None for vector in vectors):
+                linear = linear or LinearFluxes(data.likelihood, data.patches,
+                                                self.placement.band_index[list(data.images)], data.sky_sd)
+                guesses = start_vector([kind] * len(data.members), linear, self.prior, self.bands, self.fwhm)
+                vectors = [guess if vector is None else vector for vector, guess in zip(vectors, guesses, strict=True)]
             result[kind] = vectors
         return result
 
@@ -200,13 +202,13 @@ def _flux_snr(hypothesis, i, bands):
 def _empty_evidence(likelihood, sky_sd):
     """Log evidence of patches without sources, their sky levels integrated out."""
     scene = np.zeros((1, likelihood.n_bands + 6))
-    is_star = np.zeros(1, dtype=bool)
+    is_galaxy = np.zeros(1, dtype=bool)
     width = likelihood.n_bands + 6
     sky = np.zeros(len(sky_sd))
     for _ in range(2):
-        value, gradient, hessian = likelihood.evaluate(is_star, scene, sky)
+        value, gradient, hessian = likelihood.evaluate(is_galaxy, scene, sky)
         slope = gradient[width:] - sky / sky_sd**2
         curvature = 1 / sky_sd**2 - np.diagonal(hessian)[width:]
         sky = sky + slope / curvature
-    value, _, _ = likelihood.evaluate(is_star, scene, sky)
+    value, _, _ = likelihood.evaluate(is_galaxy, scene, sky)
     return float(value - 0.5 * np.sum(sky**2 / sky_sd**2) - np.sum(np.log(sky_sd)) - 0.5 * np.sum(np.log(curvature)))

@@ -144,7 +144,7 @@ class _Reduction:
         matrix = self.bands.log_flux_matrix
         inverse = np.linalg.inv(matrix)
         mixture = log_flux_mixture(self.laws, self.vector[self.at.log_flux], self.bands)
-        gradient, prior_hessian = _mixture_derivatives(mixture, self.log_fluxes)
+        log_prior, gradient, prior_hessian = _mixture_derivatives(mixture, self.log_fluxes)
         covariance = matrix @ self.covariance[where, where] @ matrix.T
         # Score and information of the likelihood in log flux; at the mode the likelihood's gradient is minus the prior's.
         information = np.linalg.inv(covariance) + prior_hessian
@@ -155,15 +155,14 @@ class _Reduction:
         if peak is None:
             return None, 0.0
         fluxes = flux_posterior(peak, information, mixture)
-        laplace = self._laplace(peak, information, mixture, covariance)
+        laplace = self._laplace(peak, information, log_prior, covariance)
         if not np.isfinite(fluxes.log_evidence) or fluxes.effective_draws < 10:
             return None, 0.0
         return self._assemble(fluxes, f, where, inverse, matrix, covariance), fluxes.log_evidence - laplace
 
-    def _laplace(self, peak, information, mixture, covariance):
+    def _laplace(self, peak, information, log_prior, covariance):
         """Laplace's approximation of what `flux_posterior` integrates."""
         residual = np.exp(self.log_fluxes) - peak
-        log_prior = _mixture_log_density(mixture, self.log_fluxes)
         _, log_determinant = np.linalg.slogdet(covariance)
         return (-0.5 * residual @ information @ residual + log_prior
                 + 0.5 * (len(peak) * np.log(2 * np.pi) + log_determinant))
@@ -207,7 +206,8 @@ def _peak(information, score, f):
     return information, f + f * (vectors @ (standard / np.sqrt(values)))
 
 
-def _mixture_terms(mixture, point):
+def _mixture_derivatives(mixture, point):
+    """Log density of a Gaussian mixture, its gradient and its Hessian."""
     log_weights, means, covariances = mixture
     offsets = point - means
     precisions = np.linalg.inv(covariances)
@@ -215,18 +215,8 @@ def _mixture_terms(mixture, point):
     _, log_determinants = np.linalg.slogdet(covariances)
     logs = (log_weights - 0.5 * np.einsum("jb,jb->j", offsets, pulls)
             - 0.5 * (log_determinants + len(point) * np.log(2 * np.pi)))
-    return logs, pulls, precisions
-
-
-def _mixture_log_density(mixture, point):
-    logs, _, _ = _mixture_terms(mixture, point)
-    return float(np.logaddexp.reduce(logs))
-
-
-def _mixture_derivatives(mixture, point):
-    """Gradient and Hessian of the log density of a Gaussian mixture."""
-    logs, pulls, precisions = _mixture_terms(mixture, point)
-    shares = np.exp(logs - np.logaddexp.reduce(logs))
+    value = np.logaddexp.reduce(logs)
+    shares = np.exp(logs - value)
     gradient = -(shares @ pulls)
     hessian = np.einsum("j,ja,jb->ab", shares, pulls, pulls) - np.outer(gradient, gradient)
-    return gradient, hessian - np.einsum("j,jab->ab", shares, precisions)
+    return float(value), gradient, hessian - np.einsum("j,jab->ab", shares, precisions)
