@@ -1,13 +1,14 @@
 """Images: what was observed. Pixels, noise, sky, PSF and astrometry, and the readers that build them."""
 
 from celestepy.images.alignment import ShiftedAstrometry, aligned
-from celestepy.images.calibration import calibrated, measure_noise_scale
+from celestepy.images.calibration import calibrated
 from celestepy.images.counts import from_counts, nanomaggies_per_count
 from celestepy.images.description import read_toml
 from celestepy.images.errors import CalibrationWarning, ImageError, PSFResidualWarning
 from celestepy.images.fits import from_ccddata, read_images
 from celestepy.images.image import Image, Patch
 from celestepy.images.noise import GaussianNoise, PoissonNoise
+from celestepy.images.noise_calibration import match_pixel_noise, measure_noise_scale, measure_pixel_noise
 from celestepy.images.psf import PSF, GaussianPSF, MixturePSF, MoffatPSF, ScaledPSF, StampPSF
 from celestepy.images.psf_calibration import isolated_stars, measure_aperture_correction, measure_psf_error
 from celestepy.images.psf_mixture import PSFMixture, fit_mixture
@@ -47,7 +48,9 @@ __all__ = [
     "from_counts",
     "isolated_stars",
     "measure_aperture_correction",
+    "match_pixel_noise",
     "measure_noise_scale",
+    "measure_pixel_noise",
     "measure_psf_error",
     "measure_sky",
     "nanomaggies_per_count",

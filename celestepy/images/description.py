@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from celestepy.images.calibration import measure_noise_scale
 from celestepy.images.counts import from_counts
 from celestepy.images.errors import ImageError, one_line
 from celestepy.images.hdus import header_wcs, read_hdus, select_hdu
+from celestepy.images.noise_calibration import measure_noise_scale
 from celestepy.images.psf import GaussianPSF, MixturePSF, MoffatPSF, ScaledPSF, StampPSF
 from celestepy.images.psf_calibration import measure_aperture_correction, measure_psf_error
 from celestepy.images.psf_mixture import PSFMixture

@@ -292,15 +292,12 @@ class Image:
     def _poisson_patch(self, rows, columns):
         photons = self.noise.photons_per_nanomaggy[columns]
         used = ~self.mask[rows, columns]
-        shift = self.noise.variance / photons
+        shift = self.noise.shift(columns)
         background = np.where(used, self.sky[rows, columns], 1.0) + shift
         data = np.where(used, self.pixels[rows, columns] + shift, background)
         weight = np.where(used, photons / self.noise_scale**2, 0.0)
-        return (
-            np.maximum(data, 0.0),
-            weight,
-            background,
-        )  # a count below zero is read noise: the Poisson form ends at 0
+        data = np.maximum(data, 0.0)  # a count below zero is read noise: the Poisson form ends at 0
+        return data, weight, background
 
     def _gaussian_patch(self, rows, columns):
         used = ~self.mask[rows, columns]

@@ -24,9 +24,9 @@ class PoissonNoise:
     photons_per_nanomaggy : float or array_like (nx,)
         Detected photons (electrons) for one nanomaggy: gain [electron/count] divided by calibration
         [nmgy/count]. An array gives one value for each image column.
-    variance : float, optional
+    variance : float or array_like (nx,), optional
         Variance that does not come from photons (read noise squared plus dark current), electrons^2 per
-        pixel.
+        pixel. An array gives one value for each image column.
 
     Raises
     ------
@@ -35,7 +35,7 @@ class PoissonNoise:
     """
 
     photons_per_nanomaggy: np.ndarray
-    variance: float = 0.0
+    variance: np.ndarray = 0.0
 
     def __post_init__(self):
         photons = np.array(self.photons_per_nanomaggy, dtype=float)
@@ -49,15 +49,17 @@ class PoissonNoise:
                 f"photons_per_nanomaggy: {photons[bad].flat[0]}, expected a finite value > 0;"
                 " give gain [electron/count] / calibration [nmgy/count]"
             )
-        variance = float(self.variance)
-        if not (np.isfinite(variance) and variance >= 0):
+        variance = np.array(self.variance, dtype=float)
+        bad = ~(np.isfinite(variance) & (variance >= 0))
+        if bad.any() or variance.ndim > 1:
             raise ImageError(
-                f"variance: {variance}, expected a finite value >= 0, the read and dark variance in"
-                " electron^2"
+                f"variance: {variance[bad].flat[0] if bad.any() else variance.shape}, expected a finite value"
+                " >= 0 or one per image column, the read and dark variance in electron^2"
             )
         photons.setflags(write=False)
+        variance.setflags(write=False)
         object.__setattr__(self, "photons_per_nanomaggy", photons)
-        object.__setattr__(self, "variance", variance)
+        object.__setattr__(self, "variance", variance if variance.ndim else float(variance))
 
     def fit_to(self, shape):
         """The same noise with one photon number per column of an image of `shape` (ny, nx).
@@ -72,13 +74,44 @@ class PoissonNoise:
         PoissonNoise or GaussianNoise
             One number for each column or pixel.
         """
-        photons = self.photons_per_nanomaggy
-        if photons.ndim == 1 and photons.shape != (shape[1],):
-            raise ImageError(
-                f"photons_per_nanomaggy: {photons.size} values, expected {shape[1]}, one for each image"
-                " column"
-            )
-        return PoissonNoise(np.broadcast_to(photons, (shape[1],)), self.variance)
+        for name in ("photons_per_nanomaggy", "variance"):
+            values = getattr(self, name)
+            if np.ndim(values) and values.shape != (shape[1],):
+                raise ImageError(
+                    f"{name}: {values.size} values, expected {shape[1]}, one for each image column"
+                )
+        return PoissonNoise(np.broadcast_to(self.photons_per_nanomaggy, (shape[1],)), self.variance)
+
+    def rescaled(self, factor):
+        """The same kind of noise with all variances in nmgy^2 multiplied by a factor.
+
+        Parameters
+        ----------
+        factor : float or (nx,) array
+            Factor > 0, of the image or of each column.
+
+        Returns
+        -------
+        PoissonNoise
+            With the gain divided by the factor, and the read and dark variance to match.
+        """
+        return PoissonNoise(self.photons_per_nanomaggy / factor, self.variance / factor)
+
+    def shift(self, columns):
+        """Read and dark variance over photon number, the constant of the shifted Poisson approximation.
+
+        Parameters
+        ----------
+        columns : slice
+            Columns of the image.
+
+        Returns
+        -------
+        (w,) array
+            Shift, nmgy: with it added, the variance of a pixel is its value over the photon number.
+        """
+        variance = self.variance[columns] if np.ndim(self.variance) else self.variance
+        return variance / self.photons_per_nanomaggy[columns]
 
     def variance_of(self, expected, box=(slice(None), slice(None))):
         """Noise variance [nmgy^2] where `expected` nmgy/pixel (sky and sources) fall on the pixels of a box.
@@ -95,8 +128,7 @@ class PoissonNoise:
         (h, w) array
             Variance, nmgy^2.
         """
-        photons = self.photons_per_nanomaggy[box[1]]
-        return expected / photons + self.variance / photons**2
+        return (expected + self.shift(box[1])) / self.photons_per_nanomaggy[box[1]]
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from celestepy.images.sky import interpolate_grid
 __all__ = ["read_sdss_field", "read_sdss_frame"]
 
 BANDS = "ugriz"
+N_AMPLIFIERS = 2  # some CCDs are read through two, each of which reads half of the columns
 MASK_PLANES = ("INTERP", "SATUR", "CR", "GHOST")
 # Relative photometric calibration of SDSS imaging, Padmanabhan et al. (2008, ApJ 674, 1217).
 CALIBRATION_ERROR = {"u": 0.02, "g": 0.01, "r": 0.01, "i": 0.01, "z": 0.01}
@@ -74,8 +76,8 @@ def read_sdss_field(directory, bands=BANDS, *, field=None, calibrate=True, n_thr
     field : (int, int, int), optional
         Run, camcol and field number; needed only where the folder holds frames of several fields.
     calibrate : bool, optional
-        Measure noise scale, aperture correction and PSF error on each image, see `calibrated`, and align the
-        images' astrometry with each other, see `aligned`.
+        Measure the noise of each half of the columns, the noise scale, the aperture correction and the PSF
+        error on each image, see `calibrated`, and align the images' astrometry, see `aligned`.
     n_threads : int, optional
         Threads that decompress and measure; by default as many as there are processors, at most one for each
         band. The result does not depend on it.
@@ -100,7 +102,7 @@ def read_sdss_field(directory, bands=BANDS, *, field=None, calibrate=True, n_thr
         return images
     with ThreadPoolExecutor(n_threads) as executor:
         stars = list(executor.map(isolated_stars, images))
-        images = list(executor.map(calibrated, images, stars))
+        images = list(executor.map(partial(calibrated, n_amplifiers=N_AMPLIFIERS), images, stars))
     return aligned(images, stars)
 
 

@@ -15,11 +15,13 @@ from celestepy.images import (
     ScaledPSF,
     calibrated,
     isolated_stars,
+    match_pixel_noise,
     measure_aperture_correction,
     measure_noise_scale,
+    measure_pixel_noise,
     measure_psf_error,
 )
-from celestepy.images.calibration import signal_to_noise_map
+from celestepy.images.noise_calibration import signal_to_noise_map
 from celestepy.images.star_fit import fit_star
 
 PSF = MixturePSF(PSFMixture([0.7, 0.3], [[0, 0], [0.1, 0]], [[1.8, 0, 1.8], [4.5, 0.2, 4.0]]))
@@ -64,6 +66,24 @@ def test_large_scale_sky_errors_do_not_count(star_field):
     y, x = np.mgrid[:600, :600]
     wavy = image.replace(sky=image.sky + 0.01 * np.sin(x / 300) * np.cos(y / 300))
     assert measure_noise_scale(wavy) == pytest.approx(measure_noise_scale(image), abs=0.02)
+
+
+def test_two_amplifiers_are_told_apart(star_field):
+    """The left half has a gain 20% lower than stated, the right half one 15% higher."""
+    image, *_ = star_field(PSF)
+    factor = np.where(np.arange(600) < 300, 1.2, 0.85)
+    wrong = image.replace(noise=image.noise.rescaled(1 / factor))
+    # 600 x 300 pixels, a third of them free: 0.3% for a standard deviation; stars' wings add a little
+    assert measure_pixel_noise(wrong, (0, 300)) == pytest.approx(np.sqrt(1.2), rel=0.02)
+    assert measure_pixel_noise(wrong, (300, 600)) == pytest.approx(np.sqrt(0.85), rel=0.02)
+    photons = match_pixel_noise(wrong, 2).noise.photons_per_nanomaggy
+    np.testing.assert_allclose(photons, 1000.0, rtol=0.04)
+
+
+def test_absurd_noise_is_not_believed(star_field):
+    image, *_ = star_field(PSF)
+    wrong = image.replace(noise=image.noise.rescaled(0.2))
+    assert match_pixel_noise(wrong, 2) is wrong
 
 
 def test_small_images_cannot_be_measured(arguments):
@@ -171,11 +191,21 @@ def test_without_stars_stated_values_are_taken_with_a_warning(arguments):
     with pytest.warns(CalibrationWarning, match="0 isolated bright stars"):
         result = calibrated(image)
     assert result.psf.flux == 1.0
+    assert result.noise_scale < 1.05
     assert result.psf_error == GaussianPSF(fwhm=3.0).at(0, 0).residual
     with pytest.raises(ImageError, match="no isolated bright star"):
         measure_psf_error(image)
     with pytest.raises(ImageError, match="no isolated star"):
         measure_aperture_correction(image)
+
+
+def test_without_free_sky_the_stated_noise_is_taken_with_a_warning(arguments):
+    image = Image(np.ones((40, 40)), **arguments)
+    with pytest.warns(CalibrationWarning) as caught:
+        result = calibrated(image, n_amplifiers=2)
+    assert "took the stated noise" in str(caught[0].message)
+    assert result.noise_scale == 1.0
+    np.testing.assert_array_equal(result.noise.photons_per_nanomaggy, image.noise.photons_per_nanomaggy)
 
 
 def test_a_fit_that_meets_a_mask_or_an_edge_is_none(star_field):

@@ -25,13 +25,28 @@ def test_photons_may_differ_by_column():
     np.testing.assert_allclose(noise.variance_of(sky[box], box), noise.variance_of(sky)[box], rtol=1e-14)
 
 
+def test_read_variance_may_differ_by_column():
+    noise = PoissonNoise(100.0, [4.0, 9.0, 16.0]).fit_to((2, 3))
+    np.testing.assert_allclose(noise.variance_of(np.ones((2, 3)))[1], 0.01 + np.array([4, 9, 16]) / 1e4)
+    np.testing.assert_allclose(noise.shift(slice(1, 3)), [0.09, 0.16])
+    with pytest.raises(ImageError, match="variance: 3 values, expected 5, one for each image column"):
+        PoissonNoise(100.0, [4.0, 9.0, 16.0]).fit_to((2, 5))
+
+
+def test_rescaling_multiplies_the_variance():
+    noise, sky = PoissonNoise(200.0, 30.0).fit_to((2, 3)), np.full((2, 3), 0.7)
+    factor = np.array([0.8, 1.0, 1.3])
+    expected = factor * noise.variance_of(sky)
+    np.testing.assert_allclose(noise.rescaled(factor).variance_of(sky), expected, rtol=1e-14)
+
+
 @pytest.mark.parametrize("photons", [0.0, -3.0, np.nan, np.inf, [1.0, 0.0], [[1.0]]])
 def test_bad_photon_numbers_are_refused(photons):
     with pytest.raises(ImageError, match="photons_per_nanomaggy"):
         PoissonNoise(photons)
 
 
-@pytest.mark.parametrize("variance", [-1.0, np.nan, np.inf])
+@pytest.mark.parametrize("variance", [-1.0, np.nan, np.inf, [1.0, -2.0], [[1.0]]])
 def test_bad_read_variances_are_refused(variance):
     with pytest.raises(ImageError, match="variance"):
         PoissonNoise(1.0, variance)
