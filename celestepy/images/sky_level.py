@@ -8,8 +8,9 @@ __all__ = ["measure_sky_error"]
 def measure_sky_error(image, box=64):
     """Scatter of the local sky level about the image's own sky.
 
-    The level is the median of the unmasked pixels of each box after three rounds of clipping at 2.5 standard
-    deviations, which leaves sources out; its scatter over boxes is measured by the median absolute deviation
+    The level is the mean of the unmasked pixels of each box after three rounds of clipping at 2.5 standard
+    deviations about the median, which leaves sources out (the median itself would follow the steps of digitised
+    pixels); its scatter over boxes is measured by the median absolute deviation
     about zero, so that an offset common to all boxes counts as well, and the statistical part is taken off.
 
     Parameters
@@ -36,7 +37,7 @@ def measure_sky_error(image, box=64):
             level, width, number = _clipped(values[np.isfinite(values)])
             if number > box:
                 levels.append(level)
-                widths.append(1.2533 * width / np.sqrt(number))  # the error of a median
+                widths.append(width / np.sqrt(number))
     noise = np.sqrt(np.median(image.variance()[~image.mask])) if not image.mask.all() else 1.0
     if not levels:
         return 0.1 * float(noise)
@@ -46,10 +47,10 @@ def measure_sky_error(image, box=64):
 
 
 def _clipped(values):
-    """Median, standard deviation and number of values after clipping."""
+    """Mean, standard deviation and number of values after clipping."""
     for _ in range(3):
         if values.size < 2:
             break
         middle, width = np.median(values), np.std(values)
         values = values[np.abs(values - middle) <= 2.5 * width]
-    return (np.median(values), np.std(values), values.size) if values.size else (0.0, 0.0, 0)
+    return (np.mean(values), np.std(values), values.size) if values.size else (0.0, 0.0, 0)
