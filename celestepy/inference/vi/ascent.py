@@ -64,8 +64,9 @@ class BlockAscent:
         self.lights = {k: SourceLight.of_star(seeds.flux_of(k, prior.bands)) for k in range(len(seeds))}
         self.radii, self.seconds = np.zeros(len(seeds)), np.zeros(len(seeds))
         self.fits, self.gains = {}, []
-        # when each source was fitted, and when it last changed by what its neighbours would notice
+        # when each source was fitted and which neighbours it saw, and when it last changed by what those would notice
         self._step, self._fitted, self._changed = 0, np.full(len(seeds), -1), np.zeros(len(seeds), dtype=int)
+        self._seen = {}
 
     def run(self, **how):
         """All passes.
@@ -93,6 +94,7 @@ class BlockAscent:
                 results, interrupted = run_tasks(self._update, tasks, description=description, **how)
                 self._step += 1
                 for k, result in zip(members, results, strict=True):
+                    self._seen[k] = set(neighbours[k])
                     if result is not None:
                         self._learn(k, *result)
                 if interrupted:
@@ -120,7 +122,7 @@ class BlockAscent:
         if self._fitted[k] < 0:
             return True
         is_fitted = isinstance(self.fits[k], SourceFit)
-        return is_fitted and any(self._changed[j] > self._fitted[k] for j in neighbours)
+        return is_fitted and any(self._changed[j] > self._fitted[k] or j not in self._seen[k] for j in neighbours)
 
     def _update(self, task):
         """New factors of one source, and the time that they took."""
@@ -141,8 +143,11 @@ class BlockAscent:
             self.fits.setdefault(k, fit)
             return
         first = k not in self.fits
-        self.fits[k], self.lights[k] = fit, fit.light
+        self.fits[k] = fit
         self.gains[-1] += fit.gain
+        if fit.is_astray:
+            return  # its first guess says more about what it adds to its neighbours
+        self.lights[k] = fit.light
         if first or fit.gain > _GAIN:
             self._changed[k] = self._step
         at = factor_layout(len(self.prior.bands))

@@ -1,5 +1,7 @@
 """The evidence lower bound as a function of the factors of one source, all other sources held fixed."""
 
+import math
+
 import numpy as np
 
 from celestepy.inference.vi.factors import Geometry, Light, factor_layout, type_weights
@@ -9,8 +11,9 @@ __all__ = ["SourceBound"]
 
 # A natural unit of each parameter: how far a first Newton step may be trusted.
 _TYPE, _POSITION, _SHAPE, _MEAN, _LOG_VARIANCE = 2.0, 0.25, (0.5, 0.5, 0.5, 1.5), 0.5, 1.0
-# Beyond these a trial step is turned down before anything overflows.
-_LIMITS = dict(type=60.0, position=30.0, shape=(8.0, 6.0, 6.0, 40.0), mean=25.0, log_variance=(-25.0, 4.0))
+# Beyond these a trial step is turned down: half-light radii over 70 pixels of SDSS and axis ratios below .01, as in the
+# paper's code, and for the rest whatever would overflow.
+_LIMITS = dict(type=60.0, position=30.0, shape=(math.log(28.0), 4.6, 4.6, 40.0), mean=25.0, log_variance=(-25.0, 4.0))
 # Curvature in nats per squared unit that is added to the Hessian of the iteration. It moves no optimum, but says that
 # directions of which the bound does not depend, such as the angle of what is surely a star, need not be followed.
 _DAMPING = 1e-3

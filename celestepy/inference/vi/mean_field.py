@@ -41,7 +41,8 @@ class MeanFieldVI:
 
     max_passes: int = 3
     patch_radius: float = 8.0
-    newton: TrustRegion = field(default_factory=lambda: TrustRegion(max_iterations=100))
+    newton: TrustRegion = field(
+        default_factory=lambda: TrustRegion(max_iterations=100, tolerance=5e-3, radius=1.0, max_radius=5.0))
 
     name = "paper-vi"
 

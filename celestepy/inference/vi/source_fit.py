@@ -15,6 +15,9 @@ from celestepy.model.pixel_rate import MeanFieldPixels
 
 __all__ = ["SourceFit", "SourceFitter"]
 
+# A source that moves farther than this many standard deviations of its seed's position is not where it was seen.
+_MAX_SHIFT = 4.0
+
 
 @dataclass(frozen=True)
 class SourceFit:
@@ -30,6 +33,9 @@ class SourceFit:
         How the update ended.
     gain : float
         By how much it raised the bound (nats).
+    is_astray : bool
+        Whether it ended far from the seed or did not converge: it went after some other source's light, and is to be
+        begun anew when that is known better.
     n_iterations : int
         Evaluations over all updates.
     given_type : dict of float
@@ -42,6 +48,7 @@ class SourceFit:
     light: SourceLight
     minimum: Minimum
     gain: float
+    is_astray: bool
     n_iterations: int
     given_type: dict
     diagnostics: dict = field(repr=False)
@@ -94,16 +101,34 @@ class SourceFitter:
             return None
         maps = neighbour_maps(self.placement, data, lights)
         bound = self.bound(k, data, *maps)
-        start = first_factors(data, maps[0], self.placement, self.prior, self.fwhm) if before is None else before.x
-        value = -bound.objective(start)[0]
-        minimum = self.newton.minimise(bound.objective, start, bound.scale)
-        if not (np.isfinite(minimum.value) and np.all(np.isfinite(minimum.x))):
+        starts = [] if before is None else [before.x]
+        if before is None or before.is_astray:
+            starts.append(first_factors(data, maps[0], self.placement, self.prior, self.fwhm))
+        first, minimum = self._best(bound, starts)
+        x = minimum.x
+        light = SourceLight(*expected_light(x, self.prior.bands.log_flux_matrix))
+        shift = np.hypot(*x[bound.at.position]) / max(self.position_sd[k], 0.25 * self.fwhm)
+        return SourceFit(x, light, minimum, first - minimum.value, bool(shift > _MAX_SHIFT or not minimum.converged),
+                         minimum.n_iterations + (before.n_iterations if before else 0), bound.given_type(x),
+                         self._diagnostics(data, bound, light, maps[0]))
+
+    def _best(self, bound, starts):
+        """The value at the first of some starts, and the lowest minimum that is reached from them."""
+        best, values = None, []
+
+        def objective(x):
+            result = bound.objective(x)
+            values.append(result[0])
+            return result
+
+        for start in starts:
+            minimum = self.newton.minimise(objective, start, bound.scale)
+            if np.isfinite(minimum.value) and (best is None or minimum.value < best.value):
+                best = minimum
+        if best is None:
             raise FloatingPointError(f"the evidence lower bound is not finite: {minimum.message}; look at the pixels "
                                      "for artefacts")
-        light = SourceLight(*expected_light(minimum.x, self.prior.bands.log_flux_matrix))
-        return SourceFit(minimum.x, light, minimum, -minimum.value - value,
-                         minimum.n_iterations + (before.n_iterations if before else 0), bound.given_type(minimum.x),
-                         self._diagnostics(data, bound, light, maps[0]))
+        return values[0], best
 
     def bound(self, k, data, means, variances):
         """The evidence lower bound as a function of the factors of one source.
