@@ -35,6 +35,11 @@ class TypePosterior:
         """The most probable hypothesis."""
         return self.hypotheses[int(np.argmax(self.log_weights))]
 
+    def vectors(self, k):
+        """Free vector of source k at the most probable mode of each type."""
+        order = np.argsort(self.log_weights, kind="stable")
+        return {self.hypotheses[h].kinds[k]: self.hypotheses[h].vectors[k] for h in order.tolist()}
+
     def type_evidence(self, k, kind):
         """Log of the share of the group's evidence in which source k is of a type, its own type's prior left out."""
         chosen = [log_weight for hypothesis, log_weight in zip(self.hypotheses, self.log_weights, strict=True)

@@ -2,6 +2,7 @@
 
 import logging
 
+import numpy as np
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
@@ -53,9 +54,10 @@ def run_tasks(function, tasks, *, executor=None, progress=False, description="")
 def _map(function, tasks, executor):
     if executor is None or executor == 1:
         return map(function, tasks)
-    if isinstance(executor, int):
-        parallel = Parallel(n_jobs=executor, backend="threading", return_as="generator", batch_size=1)
+    if isinstance(executor, (int, np.integer)) and not isinstance(executor, bool) and (executor > 0 or executor == -1):
+        parallel = Parallel(n_jobs=int(executor), backend="threading", return_as="generator", batch_size=1)
         return parallel(delayed(function)(task) for task in tasks)
     if not callable(getattr(executor, "map", None)):
-        raise TypeError(f"executor = {executor!r}: expected None, a number of threads, or an object with a map method")
+        raise TypeError(f"executor = {executor!r}: expected None, a number of threads (-1: one for each core), or an "
+                        "object with a map method")
     return executor.map(function, tasks)

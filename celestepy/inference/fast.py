@@ -8,11 +8,13 @@ order in which groups are done, so that it is the same for any number of workers
 
 from dataclasses import asdict, dataclass, field
 
+import numpy as np
+
+from celestepy.detection.seed_table import checked_images
 from celestepy.inference.newton import TrustRegion
 from celestepy.inference.result import assemble
 from celestepy.inference.seed_table import read_seeds
 from celestepy.inference.sweeps import Sweeps
-from celestepy.model.parameters import Bands
 from celestepy.model.priors import Prior
 
 __all__ = ["LaplaceFit"]
@@ -58,14 +60,18 @@ class LaplaceFit:
     name = "fast"
 
     def __post_init__(self):
-        if not self.patch_radius > 1:
-            raise ValueError(f"patch_radius = {self.patch_radius!r}: expected more than 1 FWHM; 8 is usual")
-        if not self.sky_factor > 0:
-            raise ValueError(f"sky_factor = {self.sky_factor!r}: expected a positive number; 1 is usual")
-        if not 0 < self.link_threshold < 1:
-            raise ValueError(f"link_threshold = {self.link_threshold!r}: expected a cosine between 0 and 1")
-        if self.max_group < 1:
-            raise ValueError(f"max_group = {self.max_group!r}: expected at least 1")
+        self._check("patch_radius", self.patch_radius > 1, "more than 1 FWHM; 8 is usual")
+        self._check("sky_factor", self.sky_factor > 0, "a positive number; 1 is usual")
+        self._check("link_threshold", 0 < self.link_threshold < 1, "a cosine between 0 and 1; 0.05 is usual")
+        self._check("max_group", self.max_group >= 1 and self.max_group == int(self.max_group),
+                    "a whole number from 1 on; 5 is usual")
+        self._check("existence_threshold", not np.isnan(self.existence_threshold), "a number; 5 is usual")
+        self._check("search_threshold", self.search_threshold > 0, "a positive number; 6 is usual")
+        self._check("newton", isinstance(self.newton, TrustRegion), "a TrustRegion such as TrustRegion()")
+
+    def _check(self, name, holds, expected):
+        if not holds:
+            raise ValueError(f"{name} = {getattr(self, name)!r}: expected {expected}")
 
     def settings(self):
         """The settings as plain numbers, for the catalogue's metadata."""
@@ -93,10 +99,16 @@ class LaplaceFit:
         -------
         `~celestepy.inference.result.Result`
             Catalogue, verdicts and settings.
+
+        Raises
+        ------
+        ValueError
+            If there are no images, the prior does not know one of their bands, or a seed has no position.
+        TypeError
+            If an argument is of another type than those above.
         """
-        images = list(images)
-        prior = prior or Prior.default()
-        prior = prior.for_bands(_bands(images, prior))
+        images = checked_images(images)
+        prior = _in_bands_of(images, Prior.default() if prior is None else prior)
         seeds = read_seeds(seeds)
         first = seeds.first_of_each()
         sweeps = Sweeps(self, images, seeds.rows(first), prior)
@@ -108,13 +120,14 @@ class LaplaceFit:
         return assemble(sweeps, fits, seeds.rows(~first), self, interrupted)
 
 
-def _bands(images, prior):
-    """The images' bands in the order of the prior."""
+def _in_bands_of(images, prior):
+    """The prior in the bands of the images, in its own order and with its own reference band where that is present."""
+    if not isinstance(prior, Prior):
+        raise TypeError(f"prior: {type(prior).__name__}, expected a Prior, such as Prior.load({str(prior)!r}), or None")
     present = {image.band for image in images}
-    unknown = sorted(present - set(prior.bands.names))
+    unknown = sorted(present - set(prior.bands))
     if unknown:
         raise ValueError(f"the prior {prior.name!r} knows nothing of the band(s) {', '.join(unknown)}; it knows "
                          f"{', '.join(prior.bands)}: leave those images out, or give a prior that has them")
-    if not present:
-        raise ValueError("images is empty: expected at least one Image")
-    return Bands.of([band for band in prior.bands if band in present])
+    reference = prior.bands.reference
+    return prior.for_bands([band for band in prior.bands if band in present], reference if reference in present else None)

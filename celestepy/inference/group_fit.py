@@ -70,8 +70,7 @@ class GroupFitter:
         self.existence_threshold = existence_threshold if drop_doubtful else -np.inf
         self.bands = placement.bands
         reference = placement.band_index == self.bands.reference_index
-        scale = np.sqrt(np.abs(np.linalg.det(placement.jacobian[:, 0]))) if placement.jacobian.shape[1] else 1.0
-        widths = placement.fwhm / scale
+        widths = placement.fwhm * placement.pixel_scale
         self.fwhm = float(np.median(widths[reference] if reference.any() else widths))
 
     def posterior(self, data):
@@ -146,25 +145,26 @@ class GroupFitter:
 
     def _existence(self, data, types):
         """Log Bayes factors of each source against its absence."""
-        best = types.best
         result = {}
         for i, k in enumerate(data.members):
-            if _flux_snr(best, i, self.bands) > _CERTAIN_SNR:
+            if _flux_snr(types.best, i, self.bands) > _CERTAIN_SNR:
                 result[k] = np.inf
             else:
-                result[k] = types.log_evidence - self._evidence_without(data, best, i)
+                result[k] = types.log_evidence - self._evidence_without(data, types, i)
         return result
 
-    def _evidence_without(self, data, best, i):
+    def _evidence_without(self, data, types, i):
+        """Log evidence of the group without one source; the types of the others need not stay what they were with it."""
         others = [j for j in range(len(data.members)) if j != i]
         members = [data.members[j] for j in others]
-        kinds = [best.kinds[j] for j in others]
         likelihood = self.placement.scene_likelihood(data.patches, list(data.images), members or [data.members[i]])
         if not members:
             return _empty_evidence(likelihood, data.sky_sd)
         posterior = GroupPosterior(likelihood, self.prior, self.bands, self.position_sd[members], data.sky_sd)
-        without = fit_hypothesis(posterior, kinds, [best.vectors[j] for j in others], self.newton, sky=best.sky)
-        return without.log_evidence + sum(self.prior.log_type_probability(kind) for kind in kinds)
+        vectors = [types.vectors(j) for j in others]
+        starts = {kind: [each[kind] for each in vectors] for kind in KINDS}
+        first = [types.best.kinds[j] for j in others]
+        return weigh_types(posterior, starts, self.newton, first=first, window=0.0).log_evidence
 
 
 def contribution(parts, bands):

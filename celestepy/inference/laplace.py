@@ -19,6 +19,10 @@ from celestepy.model.parameters import GALAXY, layout
 
 __all__ = ["Hypothesis", "fit_hypothesis"]
 
+# Posteriors whose mean position or shape lies more than this many standard deviations from the mode are not the ones
+# that were expanded about it.
+_MOST_SHIFT = 2.0
+
 
 @dataclass(frozen=True)
 class Hypothesis:
@@ -135,6 +139,7 @@ class _Reduction:
         self.bands, self.laws = posterior.bands, getattr(posterior.prior, kind)
         self.at = layout(kind, len(self.bands))
         self.vector = minimum.x[block]
+        self.rest = np.r_[np.arange(self.at.log_flux), np.arange(self.at.colors.stop, self.at.size)]
         self.log_fluxes = self.bands.log_flux_matrix @ self.vector[self.at.log_fluxes]
 
     def refine(self):
@@ -158,7 +163,14 @@ class _Reduction:
         laplace = self._laplace(peak, information, log_prior, covariance)
         if not np.isfinite(fluxes.log_evidence) or fluxes.effective_draws < 10:
             return None, 0.0
-        return self._assemble(fluxes, f, where, inverse, matrix, covariance), fluxes.log_evidence - laplace
+        source = self._assemble(fluxes, f, where, inverse, matrix, covariance)
+        return (source, fluxes.log_evidence - laplace) if self._holds(source) else (None, 0.0)
+
+    def _holds(self, source):
+        """Whether the fluxes leave position and shape where the fit found them: there the reduction was made."""
+        shift = np.abs(source.weights @ source.means - self.vector)
+        near = shift < _MOST_SHIFT * np.sqrt(np.diagonal(self.covariance)[self.block])
+        return bool(near[self.rest].all())
 
     def _laplace(self, peak, information, log_prior, covariance):
         """Laplace's approximation of what `flux_posterior` integrates."""
@@ -169,7 +181,7 @@ class _Reduction:
 
     def _assemble(self, fluxes, f, where, inverse, matrix, covariance):
         """Moments of the whole free vector: the rest is linear in the fluxes about the mode."""
-        rest = np.r_[np.arange(self.at.log_flux), np.arange(self.at.colors.stop, self.at.size)]
+        rest = self.rest
         rows = self.block.start + rest
         # d rest / d flux, from the regression on the log fluxes.
         slope = self.covariance[rows, where] @ matrix.T @ np.linalg.inv(covariance) / f

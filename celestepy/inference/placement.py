@@ -59,6 +59,8 @@ class GroupData:
 class Placement:
     """Pixel positions, local WCS and PSFs of sources on images.
 
+    Its ``fwhm`` (pixels) and ``pixel_scale`` (arcsec) are those of the middle of each image.
+
     Parameters
     ----------
     images : sequence of `~celestepy.images.Image`
@@ -78,8 +80,10 @@ class Placement:
         self.ra, self.dec = np.atleast_1d(np.asarray(ra, float)), np.atleast_1d(np.asarray(dec, float))
         self.x, self.y, self.jacobian = self._locate(self.ra, self.dec)
         self.band_index = np.array([bands.names.index(image.band) for image in self.images])
-        centres = [image.psf.at((image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2) for image in self.images]
-        self.fwhm = np.array([psf.fwhm for psf in centres])
+        centres = [((image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2) for image in self.images]
+        self.fwhm = np.array([image.psf.at(*xy).fwhm for image, xy in zip(self.images, centres, strict=True)])
+        self.pixel_scale = np.array([image.astrometry.pixel_scale(*xy)
+                                     for image, xy in zip(self.images, centres, strict=True)])
         self.half_width = np.maximum(np.ceil(radius * self.fwhm), 8).astype(int)
         self.sky_sd = sky_factor * np.array([measure_sky_error(image) for image in self.images])
 
@@ -143,14 +147,16 @@ class Placement:
         patches, used, used_pixels, all_pixels = [], [], 0, 0
         for n in range(len(self.images)):
             box = self.box(n, members)
-            patch = None if box is None else self.images[n].patch(*box)
-            if patch is None or not patch.weight.any():
+            if box is None:
                 continue
-            patch = self._outline(n, members, patch)
-            all_pixels += patch.weight.size
-            used_pixels += int(np.count_nonzero(patch.weight))
-            patches.append(patch)
-            used.append(n)
+            patch = self.images[n].patch(*box)
+            inside = self._outline(n, members, patch)
+            patch = replace(patch, weight=patch.weight * inside)
+            all_pixels += int(np.count_nonzero(inside))
+            if patch.n_pixels:
+                used_pixels += patch.n_pixels
+                patches.append(patch)
+                used.append(n)
         if not used:
             return None
         patches = self._with_neighbours(patches, used, contributions)
@@ -168,16 +174,16 @@ class Placement:
                                n_bands=len(self.bands))
 
     def _outline(self, n, members, patch):
-        """Leave out the corners of the box that are no member's own square."""
+        """Where the patch is some member's own square, without the corners of the box around them all."""
         if len(members) == 1:
-            return patch
-        height, width = patch.data.shape
+            return np.ones(patch.shape, dtype=bool)
+        height, width = patch.shape
         column, row = np.arange(width) + patch.x0, np.arange(height) + patch.y0
-        inside = np.zeros(patch.data.shape, dtype=bool)
+        inside = np.zeros(patch.shape, dtype=bool)
         for k in members:
             inside |= ((np.abs(row - np.rint(self.y[n, k])) <= self.half_width[n])[:, None]
                        & (np.abs(column - np.rint(self.x[n, k])) <= self.half_width[n]))
-        return replace(patch, weight=patch.weight * inside)
+        return inside
 
     def _render(self, patches, used, contributions):
         """Model of some sources on some patches, without background."""

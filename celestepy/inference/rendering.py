@@ -35,11 +35,10 @@ def model_images(placement, contributions):
 
 
 def _box(placement, n, k, part, shape):
-    scale = np.sqrt(abs(np.linalg.det(placement.jacobian[n, k])))
-    spread = max(np.sqrt(max(scene[-3] + scene[-1], 0.0)) for scene in part.scenes) * scale
-    half = int(np.ceil(_BOX_FWHM * placement.fwhm[n] + min(_BOX_RADII * spread, 300)))
     if not np.isfinite(placement.x[n, k] + placement.y[n, k]):
         return None
+    spread = max(np.sqrt(max(scene[-3] + scene[-1], 0.0)) for scene in part.scenes) / placement.pixel_scale[n]
+    half = int(np.ceil(_BOX_FWHM * placement.fwhm[n] + min(_BOX_RADII * spread, 300)))
     x, y = int(np.rint(placement.x[n, k])), int(np.rint(placement.y[n, k]))
     x0, x1 = max(x - half, 0), min(x + half + 1, shape[1])
     y0, y1 = max(y - half, 0), min(y + half + 1, shape[0])

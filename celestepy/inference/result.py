@@ -119,8 +119,8 @@ def _seed_flags(placement, seeds, index):
         near = (x > -half) & (x < nx - 1 + half) & (y > -half) & (y < ny - 1 + half)
         whole = (x >= half) & (x <= nx - 1 - half) & (y >= half) & (y <= ny - 1 - half)
         flags[near & ~whole] |= int(Flag.EDGE)
-        column = np.clip(np.rint(x), 0, nx - 1).astype(int)
-        row = np.clip(np.rint(y), 0, ny - 1).astype(int)
+        column = np.clip(np.rint(np.nan_to_num(x)), 0, nx - 1).astype(int)
+        row = np.clip(np.rint(np.nan_to_num(y)), 0, ny - 1).astype(int)
         flags[inside & image.mask[row, column]] |= int(Flag.MASKED_CENTRE)
         if image.saturated is not None:
             flags[inside & _near_any(image.saturated, row, column)] |= int(Flag.SATURATED)

@@ -12,6 +12,8 @@ from celestepy.model.transforms import to_scene
 __all__ = ["Row", "blank_row", "source_rows"]
 
 _LOW_SNR = 5.0
+# A model is poor where chi^2 over the source's profile exceeds one by this much, and its scatter by so many times.
+_MISFIT, _CERTAIN = 0.5, 5.0
 # Hypotheses less probable than this (log) need not have converged.
 _RELEVANT = -7.0
 
@@ -62,10 +64,16 @@ def source_rows(fit, centres, label, fitter):
     if fit is None:
         return {k: blank_row(Status.NO_PIXELS, "no usable pixel here in any image; check the seed and the masks",
                              Flag.FAILED) for k in centres}
-    return {k: None if k in fit.dropped else _fitted_row(k, fit.members.index(k), fit, label, fitter) for k in centres}
+    light = _Light(fit, fitter.placement, fitter.bands) if fit.members else None
+    rows = {k: None if k in fit.dropped else _fitted_row(k, fit.members.index(k), fit, light, label, fitter)
+            for k in centres}
+    if len(centres) < len(fit.members) + len(fit.dropped):
+        for row in filter(None, rows.values()):
+            row.columns["flags"] |= int(Flag.GROUP_WINDOWED)
+    return rows
 
 
-def _fitted_row(k, i, fit, label, fitter):
+def _fitted_row(k, i, fit, light, label, fitter):
     types, placement, prior = fit.types, fitter.placement, fitter.prior
     evidence = {kind: types.type_evidence(i, kind) - prior.log_type_probability(kind) for kind in KINDS}
     components = []
@@ -82,18 +90,28 @@ def _fitted_row(k, i, fit, label, fitter):
         return blank_row(Status.FAILED, "neither type could be fitted: the Hessian is not positive definite at the "
                          "optimum; look at the pixels for artefacts", Flag.FAILED)
     scene = contribution([(types.best.kinds[i], types.best.vectors[i], 1.0)], prior.bands)
-    snr, blendedness, bands_seen = _shares(fit, i, placement, prior.bands)
+    snr = light.signal_to_noise(i)
     relevant = [hypothesis.minimum for hypothesis, log_weight in zip(types.hypotheses, types.log_weights, strict=True)
                 if log_weight > _RELEVANT]
     stopped = [minimum for minimum in relevant if not minimum.converged]
-    doubtful = fit.existence[k] < fitter.doubt_threshold
+    conditions = {
+        Flag.BLENDED: len(fit.members) > 1,
+        Flag.NOT_CONVERGED: bool(stopped),
+        Flag.RADIUS_AT_BOUND: _is_larger_than_patch(types.source(i, GALAXY), placement, prior.bands),
+        Flag.LOW_SNR: snr < _LOW_SNR,
+        Flag.EXISTENCE_DOUBTFUL: fit.existence[k] < fitter.doubt_threshold,
+        Flag.STAR_FAILED: not np.isfinite(evidence[STAR]),
+        Flag.GALAXY_FAILED: not np.isfinite(evidence[GALAXY]),
+        Flag.BAND_MISSING: light.n_bands_seen(i) < len(prior.bands),
+        Flag.POOR_MODEL: light.is_misfit(i)}
     columns = dict(
         log_evidence_star=evidence[STAR], log_evidence_galaxy=evidence[GALAXY], log_evidence_existence=fit.existence[k],
         snr=snr, status=int(Status.NOT_CONVERGED if stopped else Status.CONVERGED),
-        flags=int(_flags(fit, evidence, not stopped, snr, bands_seen, doubtful, prior)),
+        flags=sum(int(flag) for flag, holds in conditions.items() if holds),
         message=stopped[0].message if stopped else "",
         n_iterations=sum(hypothesis.minimum.n_iterations for hypothesis in types.hypotheses),
-        n_pixels=fit.data.n_pixels, masked_fraction=fit.data.masked_fraction, blendedness=blendedness,
+        n_pixels=fit.data.n_pixels, masked_fraction=fit.data.masked_fraction,
+        blendedness=light.blendedness(i),
         group_id=label if len(fit.members) > 1 else -1)
     return Row(components, scene, columns)
 
@@ -114,33 +132,61 @@ def _calibration_covariance(images, placement, bands):
     return covariance
 
 
-def _shares(fit, i, placement, bands):
-    """Signal to noise, blendedness, and the number of bands with pixels, from the best model."""
-    data, best = fit.data, fit.types.best
-    scenes = np.array([to_scene(kind, vector, bands)[0] for kind, vector in zip(best.kinds, best.vectors, strict=True)])
-    profiles = data.likelihood.profiles(np.array([kind == GALAXY for kind in best.kinds]), scenes)
-    signal = alone = together = 0.0
-    seen = set()
-    for n, patch, profile in zip(data.images, data.patches, profiles, strict=True):
-        band = placement.band_index[n]
-        models = profile * scenes[:, band, None, None]
-        weight = patch.weight / np.maximum(patch.background, 1e-12) if patch.poisson else patch.weight
-        square = float(np.sum(weight * models[i] ** 2))
-        signal += square
-        alone += square
-        together += float(np.sum(weight * models[i] * models.sum(axis=0)))
-        if square > 0:
-            seen.add(int(band))
-    return np.sqrt(signal), 1 - alone / together if together > 0 else 0.0, len(seen)
+def _is_larger_than_patch(galaxy, placement, bands):
+    """Whether half of a galaxy's light lies where its patch hardly reaches, so that its flux is extrapolated."""
+    if galaxy is None:
+        return False
+    at = layout(GALAXY, len(bands))
+    mean = galaxy.weights @ galaxy.means
+    major_axis = np.exp(mean[at.log_radius] + 0.5 * np.hypot(*mean[at.ellipticity]))
+    return bool(major_axis > 0.5 * np.min(placement.half_width * placement.pixel_scale))
 
 
-def _flags(fit, evidence, converged, snr, bands_seen, doubtful, prior):
-    flags = Flag(0)
-    conditions = {Flag.BLENDED: len(fit.members) > 1, Flag.NOT_CONVERGED: not converged, Flag.LOW_SNR: snr < _LOW_SNR,
-                  Flag.EXISTENCE_DOUBTFUL: doubtful, Flag.BAND_MISSING: bands_seen < len(prior.bands),
-                  Flag.STAR_FAILED: not np.isfinite(evidence[STAR]),
-                  Flag.GALAXY_FAILED: not np.isfinite(evidence[GALAXY])}
-    for flag, holds in conditions.items():
-        if holds:
-            flags |= flag
-    return flags
+class _Light:
+    """The pixels of a group under its best hypothesis, and each source's part in them."""
+
+    def __init__(self, fit, placement, bands):
+        data, best = fit.data, fit.types.best
+        self.bands = placement.band_index[list(data.images)]
+        is_galaxy = np.array([kind == GALAXY for kind in best.kinds])
+        scenes = np.array([to_scene(kind, vector, bands)[0]
+                           for kind, vector in zip(best.kinds, best.vectors, strict=True)])
+        self.profiles = data.likelihood.profiles(is_galaxy, scenes)
+        self.models = [profile * scenes[:, band, None, None]
+                       for profile, band in zip(self.profiles, self.bands, strict=True)]
+        self.weights = [patch.weight / np.maximum(patch.background, 1e-12) if patch.poisson else patch.weight
+                        for patch in data.patches]
+        self.squares = [_chi_square(patch, model) for patch, model
+                        in zip(data.patches, data.likelihood.model(is_galaxy, scenes, best.sky), strict=True)]
+
+    def _products(self, i):
+        """Sums over the pixels of each image of this source's model with itself and with all, over the variance."""
+        own = np.array([np.sum(weight * models[i] ** 2) for weight, models in zip(self.weights, self.models, strict=True)])
+        total = np.array([np.sum(weight * models[i] * models.sum(axis=0))
+                          for weight, models in zip(self.weights, self.models, strict=True)])
+        return own, total
+
+    def signal_to_noise(self, i):
+        return float(np.sqrt(self._products(i)[0].sum()))
+
+    def blendedness(self, i):
+        own, total = (part.sum() for part in self._products(i))
+        return max(float(1 - own / total), 0.0) if total > 0 else 0.0
+
+    def n_bands_seen(self, i):
+        return len(set(self.bands[self._products(i)[0] > 0].tolist()))
+
+    def is_misfit(self, i):
+        """Whether chi^2, averaged over the source's profile, is above one by much and beyond doubt."""
+        used = [weight > 0 for weight in self.weights]
+        excess = sum(float(np.sum((profile[i] * (square - 1))[use]))
+                     for profile, square, use in zip(self.profiles, self.squares, used, strict=True))
+        total = sum(float(profile[i][use].sum()) for profile, use in zip(self.profiles, used, strict=True))
+        power = sum(float(np.sum(profile[i][use] ** 2)) for profile, use in zip(self.profiles, used, strict=True))
+        return excess > _MISFIT * total and excess > _CERTAIN * np.sqrt(2 * power)
+
+
+def _chi_square(patch, model):
+    """Squared residuals over their variance, pixel by pixel."""
+    variance_weight = patch.weight / np.maximum(model, 1e-12) if patch.poisson else patch.weight
+    return variance_weight * (patch.data - model) ** 2

@@ -1,5 +1,6 @@
 """Seeds as the engines need them: plain arrays in degrees and arcseconds."""
 
+from contextlib import suppress
 from dataclasses import dataclass, fields
 
 import astropy.units as u
@@ -24,8 +25,6 @@ class SeedArrays:
         Degrees, shape (S,).
     position_sd : `~numpy.ndarray`
         Prior standard deviation of each coordinate (arcsec), shape (S,).
-    flags : `~numpy.ndarray`
-        Bits of `~celestepy.detection.SeedFlag`, shape (S,).
     fluxes : dict of str to `~numpy.ndarray`
         First fluxes by band (nmgy), where the seeds have them.
     ids : `~numpy.ndarray`
@@ -37,7 +36,6 @@ class SeedArrays:
     ra: np.ndarray
     dec: np.ndarray
     position_sd: np.ndarray
-    flags: np.ndarray
     fluxes: dict
     ids: np.ndarray
     found: np.ndarray
@@ -77,7 +75,6 @@ class SeedArrays:
         return SeedArrays(
             np.concatenate([self.ra, ra]), np.concatenate([self.dec, dec]),
             np.concatenate([self.position_sd, np.full(n, position_sd)]),
-            np.concatenate([self.flags, np.zeros(n, dtype=int)]),
             {band: np.concatenate(parts) for band, parts in blank.items()},
             np.concatenate([self.ids, self.ids.max(initial=-1) + 1 + np.arange(n)]),
             np.concatenate([self.found, np.ones(n, dtype=bool)]))
@@ -97,8 +94,8 @@ def read_seeds(seeds):
     Parameters
     ----------
     seeds : `~celestepy.detection.Seeds`, `~astropy.table.Table` or mapping
-        Columns ``ra`` and ``dec`` in degrees or with a unit; ``position_err`` (arcsec), ``flags`` and ``flux_b`` are
-        used where present.
+        Columns ``ra`` and ``dec`` in degrees or with a unit; ``position_err`` (arcsec) and ``flux_b`` (nmgy) are used
+        where present.
 
     Returns
     -------
@@ -109,23 +106,36 @@ def read_seeds(seeds):
     ------
     ValueError
         If a position is missing or not finite.
+    TypeError
+        If it is no table.
     """
     table = getattr(seeds, "table", seeds)
-    names = set(getattr(table, "colnames", None) or table.keys())
+    if not callable(getattr(table, "keys", None)):
+        raise TypeError(f"seeds: {type(seeds).__name__}, expected Seeds, as detect(images) gives, or a table with ra and "
+                        "dec in degrees")
+    names = set(table.keys())
     missing = [name for name in ("ra", "dec") if name not in names]
     if missing:
         raise ValueError(f"seeds: the column(s) {', '.join(missing)} are missing; expected ra and dec in degrees")
     ra, dec = (_plain(table[name], u.deg) for name in ("ra", "dec"))
-    if not (np.all(np.isfinite(ra)) and np.all(np.isfinite(dec))):
-        raise ValueError("seeds: a position is not finite; remove that row")
+    lost = np.flatnonzero(~(np.isfinite(ra) & np.isfinite(dec)))
+    if len(lost):
+        raise ValueError(f"seeds: a position is not finite, that of row {lost[0]} (of {len(lost)} such); remove the rows")
     position_sd = np.full(len(ra), _DEFAULT_POSITION_SD)
     if "position_err" in names:
         error = _plain(table["position_err"], u.arcsec)
         position_sd = np.where(error > 0, np.maximum(error, _MIN_POSITION_SD), _DEFAULT_POSITION_SD)
-    flags = np.asarray(table["flags"], dtype=int) if "flags" in names else np.zeros(len(ra), dtype=int)
-    fluxes = {name[5:]: _plain(table[name], u.nmgy) for name in names
-              if name.startswith("flux_") and not name.endswith("_err")}
-    return SeedArrays(ra, dec, position_sd, flags, fluxes, np.arange(len(ra)), np.zeros(len(ra), dtype=bool))
+    return SeedArrays(ra, dec, position_sd, _fluxes(table, names), np.arange(len(ra)), np.zeros(len(ra), dtype=bool))
+
+
+def _fluxes(table, names):
+    """First fluxes by band; what other tables call a flux but is none is not known."""
+    fluxes = {}
+    for name in sorted(names):
+        if name.startswith("flux_") and not name.endswith("_err"):
+            with suppress(u.UnitConversionError, TypeError, ValueError):
+                fluxes[name[5:]] = _plain(table[name], u.nmgy)
+    return fluxes
 
 
 def _plain(column, unit):
