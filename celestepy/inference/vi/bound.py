@@ -63,7 +63,8 @@ class SourceBound:
         amplitudes = _amplitudes(light, {kind: weights[kind][0] for kind in KINDS})
         values, first, second = self.pixels.evaluate(amplitudes[self.band_index], geometry.values, self._sky)
         # in one band all exposures have the same ten numbers
-        first, second = self._in_band @ first, np.tensordot(self._in_band, second, 1)
+        first = self._in_band @ first
+        second = (self._in_band @ second.reshape(len(values), 100)).reshape(-1, 10, 10)
         value, gradient, hessian = self.prior_bound.evaluate(x, self.position_sd)
         jacobian = self._jacobian(light, geometry, weights)
         gradient += np.einsum("bi,bip->p", first, jacobian)

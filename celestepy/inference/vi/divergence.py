@@ -95,18 +95,18 @@ def color_bound(mixture, mean, variance):
     pulls = np.matmul(precisions, offsets[:, :, None])[:, :, 0]
     traces = np.diagonal(precisions, axis1=1, axis2=2) * variance
     logs = constants - 0.5 * (np.einsum("jb,jb->j", offsets, pulls) + traces.sum(axis=1))
-    top = logs.max()
+    top = float(logs.max())
     shares = np.exp(logs - top)
-    total = shares.sum()
+    total = float(shares.sum())
     shares /= total
     slopes = -np.hstack([pulls, 0.5 * traces])
     gradient = shares @ slopes
     hessian = (slopes.T * shares) @ slopes - np.outer(gradient, gradient)
     n_bands = len(mean)
-    hessian[:n_bands, :n_bands] -= np.tensordot(shares, precisions, 1)
+    hessian[:n_bands, :n_bands] -= (shares @ precisions.reshape(len(shares), -1)).reshape(n_bands, n_bands)
     tail = np.arange(n_bands, 2 * n_bands)
     hessian[tail, tail] -= 0.5 * (shares @ traces)
-    return float(top) + math.log(total), gradient, hessian
+    return top + math.log(total), gradient, hessian
 
 
 class PriorBound:
@@ -120,6 +120,12 @@ class PriorBound:
 
     def __init__(self, prior):
         self.prior, self.at = prior, factor_layout(len(prior.bands))
+        n_bands, radius = len(prior.bands), self.at.shape.start
+        # brightness of a type and the radius within x; among these the log flux, and the log flux with the radius
+        index = {kind: np.r_[self.at.brightness(kind), radius] for kind in KINDS}
+        self._index = {kind: (rows, np.ix_(rows, rows)) for kind, rows in index.items()}
+        flux, flux_radius = np.array([0, n_bands]), np.array([0, n_bands, 2 * n_bands])
+        self._flux, self._flux_radius = (flux, np.ix_(flux, flux)), (flux_radius, np.ix_(flux_radius, flux_radius))
 
     def evaluate(self, x, position_sd):
         """Value, gradient (n,) and Hessian (n, n) at the parameters x of q; position_sd in arcsec."""
@@ -197,15 +203,13 @@ class PriorBound:
     def _add_given_type(self, x, kind, weight, gradient, hessian):
         """Flux, colours and radius of one type, weighted by its probability; returned without the weight."""
         value, first, second = self._brightness(x, kind)
-        radius = self.at.shape.start
-        index = np.r_[self.at.brightness(kind), radius]
-        t = self.at.type_logit
+        (index, block), t = self._index[kind], self.at.type_logit
         gradient[t] += weight[1] * value
         gradient[index] += weight[0] * first
         hessian[t, t] += weight[2] * value
         hessian[t, index] += weight[1] * first
         hessian[index, t] += weight[1] * first
-        hessian[np.ix_(index, index)] += weight[0] * second
+        hessian[block] += weight[0] * second
         return value
 
     def _brightness(self, x, kind):
@@ -215,17 +219,16 @@ class PriorBound:
         variance = np.exp(log_variance)
         gradient, hessian = np.zeros(2 * n_bands + 1), np.zeros((2 * n_bands + 1, 2 * n_bands + 1))
         value, gradient[:-1], hessian[:-1, :-1] = color_bound(laws.colors, mean, variance)
-        flux = np.array([0, n_bands])
+        (index, block), (radius_index, radius_block) = self._flux, self._flux_radius
         flux_value, first, second = flux_bound(laws.log_flux, float(mean[0]), float(log_variance[0]))
-        gradient[flux] += first
-        hessian[np.ix_(flux, flux)] += second
+        gradient[index] += first
+        hessian[block] += second
         # the entropy of a normal law
         gradient[n_bands:-1] += 0.5
         value += flux_value + 0.5 * float(np.sum(log_variance)) + 0.5 * n_bands * (1 + _LOG_2PI)
         radius = self._radius(x[self.at.shape.start], float(mean[0]), float(variance[0]))
-        index = np.array([0, n_bands, 2 * n_bands])
-        gradient[index] += radius[1]
-        hessian[np.ix_(index, index)] += radius[2]
+        gradient[radius_index] += radius[1]
+        hessian[radius_block] += radius[2]
         return value + radius[0], gradient, hessian
 
     def _radius(self, log_radius, mean, variance):

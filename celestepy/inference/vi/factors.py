@@ -19,7 +19,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.special import expit
 
-from celestepy.model.parameters import GALAXY, KINDS, layout
+from celestepy.model.parameters import GALAXY, KINDS, Bands, layout
 from celestepy.model.transforms import curvature, to_scene
 
 __all__ = ["DEV_BOX", "FactorLayout", "Geometry", "factor_layout", "expected_light", "free_vector", "type_weights"]
@@ -27,8 +27,9 @@ __all__ = ["DEV_BOX", "FactorLayout", "Geometry", "factor_layout", "expected_lig
 # dev_fraction is kept within these by a scaled logit, as in the paper's code: Beta laws may have poles at 0 and 1.
 DEV_BOX = (0.01, 0.99)
 
-_ONE_BAND = ("x",)
+_ONE_BAND = Bands.of("x")
 _WITHOUT_FLUX = np.array([0, 1, 3, 4, 5, 6])  # of a galaxy's free vector in one band
+_BLOCK_WITHOUT_FLUX = np.ix_(_WITHOUT_FLUX, _WITHOUT_FLUX)
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,8 @@ class Geometry:
     """
 
     def __init__(self, parameters):
-        self._theta = np.insert(parameters, 2, 0.0)  # a flux of one, which does not matter
+        self._theta = np.zeros(7)  # of a flux of one, which does not matter
+        self._theta[_WITHOUT_FLUX] = parameters
         scene, jacobian = to_scene(GALAXY, self._theta, _ONE_BAND)
         self.values, self.jacobian = scene[1:], jacobian[1:, _WITHOUT_FLUX]
         low, high = DEV_BOX
@@ -172,9 +174,10 @@ class Geometry:
 
     def curvature(self, gradient):
         """Second derivatives contracted with a gradient (6,) by the values, shape (6, 6)."""
-        scaled = np.insert(gradient, 0, 0.0)
+        scaled = np.zeros(7)
+        scaled[1:] = gradient
         scaled[3] *= DEV_BOX[1] - DEV_BOX[0]
-        return curvature(GALAXY, self._theta, scaled, _ONE_BAND)[np.ix_(_WITHOUT_FLUX, _WITHOUT_FLUX)]
+        return curvature(GALAXY, self._theta, scaled, _ONE_BAND)[_BLOCK_WITHOUT_FLUX]
 
 
 def expected_light(x, matrix):
