@@ -32,7 +32,8 @@ class GroupFit:
     types : TypePosterior
         Fits of the members.
     existence : dict of int to float
-        Log Bayes factor of each member against its absence (infinite where it was too bright to be tested).
+        Log Bayes factor of each member against its absence (infinite where it was too bright to be tested, NaN where
+        no fit succeeded).
     data : `~celestepy.inference.placement.GroupData`
         The pixels.
     """
@@ -134,6 +135,8 @@ class GroupFitter:
                 return None
             posterior = self.posterior(data)
             types = weigh_types(posterior, self.starts(data, known=known), self.newton)
+            if not np.isfinite(types.log_evidence):  # its rows say so; nothing can be weighed
+                return GroupFit(members, dropped, types, dict.fromkeys(members, np.nan), data)
             existence = self._existence(data, types)
             weakest = min(existence, key=existence.get)
             if existence[weakest] >= self.existence_threshold:

@@ -3,7 +3,8 @@
 The mode is found by trust-region Newton over all parameters of the group at once; the evidence and the moments start
 from Laplace's approximation there. The fluxes are then treated better than that: at fixed position and shape the
 likelihood is Gaussian in the fluxes themselves, so their posterior under the full mixture prior is integrated by
-importance sampling of that Gaussian alone (`celestepy.inference.fluxes`), everything else following linearly.
+importance sampling of that Gaussian alone (`celestepy.inference.fluxes`), everything else following linearly. So are
+the profile of a galaxy (`celestepy.inference.profile`) and its ellipticity (`celestepy.inference.ellipticity`).
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from scipy.linalg import cho_factor, cho_solve
 from celestepy.inference.ellipticity import refine_ellipticity
 from celestepy.inference.fluxes import flux_posterior, log_flux_mixture
 from celestepy.inference.newton import Minimum, TrustRegion
+from celestepy.inference.profile import refine_profile
 from celestepy.inference.sources import SourcePosterior
 from celestepy.model.parameters import GALAXY, layout
 
@@ -90,20 +92,27 @@ def fit_hypothesis(posterior, kinds, vectors, settings=None, sky=None, refine=Tr
     log_evidence = -minimum.value + 0.5 * len(minimum.x) * np.log(2 * np.pi) - 0.5 * log_determinant
     sources = []
     for kind, block in zip(kinds, blocks, strict=True):
-        source, correction = None, 0.0
+        source = SourcePosterior(kind, np.ones(1), minimum.x[block][None], covariance[block, block][None])
         if refine:
-            source, correction = _Reduction(posterior, kind, block, minimum, covariance).refine()
-        if source is None:
-            source = SourcePosterior(kind, np.ones(1), minimum.x[block][None], covariance[block, block][None])
-        if refine and kind == GALAXY:
-            source, more = refine_ellipticity(source, minimum.x[block], posterior.prior.galaxy.axis_ratio)
-            correction += more
-        if not _is_near(source, minimum.x[block], covariance[block, block], posterior.scale((kind,))):
-            source = SourcePosterior(kind, np.ones(1), minimum.x[block][None], covariance[block, block][None])
-            correction = 0.0
-        log_evidence += correction
+            source, correction = _refined(source, posterior, block, minimum, covariance)
+            log_evidence += correction
         sources.append(source)
     return Hypothesis(kinds, minimum, float(log_evidence), tuple(sources), at_mode, minimum.x[sky_block])
+
+
+def _refined(gaussian, posterior, block, minimum, covariance):
+    """The posterior of one source beyond its Gaussian, where that can be had, and the change of the log evidence."""
+    kind, mode = gaussian.kind, minimum.x[block]
+    source, correction = _Reduction(posterior, kind, block, minimum, covariance).refine()
+    source = source or gaussian
+    if kind == GALAXY:
+        laws = posterior.prior.galaxy
+        for refine, law in ((refine_profile, laws.dev_fraction), (refine_ellipticity, laws.axis_ratio)):
+            source, more = refine(source, mode, law)
+            correction += more
+    if _is_near(source, mode, covariance[block, block], posterior.scale((kind,))):
+        return source, correction
+    return gaussian, 0.0
 
 
 def _is_near(source, mode, covariance, scale):
