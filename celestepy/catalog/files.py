@@ -332,7 +332,8 @@ def _require(module, extra):
     from importlib.util import find_spec
 
     if find_spec(module) is None:
-        raise ImportError(f"this file format needs {module}: python -m pip install 'celestepy[{extra}]'")
+        raise ImportError(f"this file format needs {module}: install the extra {extra!r}, "
+                          f"python -m pip install \".[{extra}]\" in the source tree")
 
 
 _FORMATS = {".fits": _FITS, ".fit": _FITS, ".ecsv": _ECSV, ".hdf5": _HDF5, ".h5": _HDF5, ".parquet": _Parquet}

@@ -71,7 +71,8 @@ def _with_photutils(signal_to_noise, threshold):
         from photutils.utils.exceptions import NoDetectionsWarning
     except ImportError as error:
         raise ImportError(
-            "backend='photutils' needs photutils, which is not installed: pip install 'celestepy[photutils]'"
+            "backend='photutils' needs photutils, which is not installed: install the extra 'photutils', "
+            'python -m pip install ".[photutils]" in the source tree'
         ) from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NoDetectionsWarning)

@@ -70,7 +70,7 @@ def read_sdss_field(directory, bands=BANDS, *, field=None, calibrate=True, n_thr
     Parameters
     ----------
     directory : path-like
-        Folder with frame-*, psField-*, photoField-* and fpM-* files, plain or compressed (.gz, .bz2).
+        Folder with ``frame-*``, ``psField-*``, ``photoField-*`` and ``fpM-*`` files, plain or compressed (.gz, .bz2).
     bands : str or sequence of str, optional
         Bands to read, out of "ugriz", in the order wanted.
     field : (int, int, int), optional
@@ -128,7 +128,7 @@ def read_sdss_frame(path, *, psf, gain, dark_variance, masks=None):
     Parameters
     ----------
     path : path-like
-        The frame-*.fits file, plain or compressed.
+        The ``frame-*.fits`` file, plain or compressed.
     psf : PSF
         Its point spread function, such as `SDSSPSF.from_hdu` of the field's psField file.
     gain : float

@@ -5,7 +5,7 @@ import logging
 import numpy as np
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 __all__ = ["run_tasks"]
 

@@ -97,8 +97,7 @@ class SceneLikelihood:
     The expected flux in a pixel is ``m = background + sky + sum_k f_k g_k``, with ``g_k`` the profile of
     source k convolved with the PSF. The log likelihood compares it with the data ``n``,
 
-    * for counts: ``l = sum w (n ln(m / n) - m + n)``, the Poisson log likelihood above its maximum, data
-    below zero
+    * for counts: ``l = sum w (n ln(m / n) - m + n)``, the Poisson log likelihood above its maximum, data below zero
       counting as zero. Where m falls below 1 % of the background (below 1e-6 counts where there is none) it
       is continued by its second-order Taylor expansion, so that it is finite and smooth for any m;
     * for Gaussian noise: ``l = -1/2 sum w (n - m)^2``.

@@ -39,7 +39,8 @@ def empty_figure(width, height):
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise ImportError("pictures need matplotlib: python -m pip install 'celestepy[plot]'") from None
+        raise ImportError("pictures need matplotlib: install the extra 'plot', "
+                          'python -m pip install ".[plot]" in the source tree') from None
     return Figure(figsize=(width, height), layout="constrained", dpi=150)
 
 
