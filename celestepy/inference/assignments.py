@@ -42,15 +42,20 @@ class TypePosterior:
 
     def type_evidence(self, k, kind):
         """Log of the share of the group's evidence in which source k is of a type, its own type's prior left out."""
-        chosen = [log_weight for hypothesis, log_weight in zip(self.hypotheses, self.log_weights, strict=True)
-                  if hypothesis.kinds[k] == kind]
+        chosen = [
+            log_weight
+            for hypothesis, log_weight in zip(self.hypotheses, self.log_weights, strict=True)
+            if hypothesis.kinds[k] == kind
+        ]
         return self.log_evidence + float(np.logaddexp.reduce(chosen)) if chosen else -np.inf
 
     def source(self, k, kind):
         """Marginal posterior of source k of a type, over the types of the others; None if never fitted so."""
-        chosen = [(hypothesis.sources[k], log_weight)
-                  for hypothesis, log_weight in zip(self.hypotheses, self.log_weights, strict=True)
-                  if hypothesis.kinds[k] == kind]
+        chosen = [
+            (hypothesis.sources[k], log_weight)
+            for hypothesis, log_weight in zip(self.hypotheses, self.log_weights, strict=True)
+            if hypothesis.kinds[k] == kind
+        ]
         if not chosen:
             return None
         logs = np.array([log_weight for _, log_weight in chosen])
@@ -59,8 +64,12 @@ class TypePosterior:
         shares = np.exp(logs - logs.max())
         parts = [(part, share) for (part, _), share in zip(chosen, shares / shares.sum(), strict=True) if share > 1e-4]
         weights = np.concatenate([share * part.weights for part, share in parts])
-        return SourcePosterior(kind, weights / weights.sum(), np.concatenate([part.means for part, _ in parts]),
-                               np.concatenate([part.covariances for part, _ in parts]))
+        return SourcePosterior(
+            kind,
+            weights / weights.sum(),
+            np.concatenate([part.means for part, _ in parts]),
+            np.concatenate([part.covariances for part, _ in parts]),
+        )
 
 
 def weigh_types(posterior, starts, settings, *, first=None, enumerate_up_to=3, window=5.0):
@@ -119,7 +128,7 @@ class _Search:
         return self.fits[kinds][1]
 
     def flips(self, kinds):
-        return [(*kinds[:k], STAR if kinds[k] == GALAXY else GALAXY, *kinds[k + 1:]) for k in range(len(kinds))]
+        return [(*kinds[:k], STAR if kinds[k] == GALAXY else GALAXY, *kinds[k + 1 :]) for k in range(len(kinds))]
 
     def climb(self, kinds):
         value = self.fit(kinds)

@@ -48,8 +48,11 @@ def may_be_pair(vector, n_bands, fwhm):
     """Whether a galaxy is elongated and small enough to be two stars."""
     at = layout(GALAXY, n_bands)
     elongation, radius = np.hypot(*vector[at.ellipticity]), np.exp(vector[at.log_radius])
-    return (elongation > _LEAST_ELONGATION and radius < _MOST_RADIUS * fwhm
-            and radius * np.exp(0.5 * elongation) > _LEAST_MAJOR_AXIS * fwhm)
+    return (
+        elongation > _LEAST_ELONGATION
+        and radius < _MOST_RADIUS * fwhm
+        and radius * np.exp(0.5 * elongation) > _LEAST_MAJOR_AXIS * fwhm
+    )
 
 
 def try_split(fitter, k, vector, contributions, own):
@@ -104,7 +107,7 @@ def _fit_pair(fitter, data, k, vector, offsets):
     likelihood = placement.scene_likelihood(data.patches, list(data.images), [0, 1])
     posterior = GroupPosterior(likelihood, fitter.prior, fitter.bands, np.full(2, fitter.position_sd[k]), data.sky_sd)
     star = np.zeros(layout(STAR, len(fitter.bands)).size)
-    star[2:] = vector[2: star.size]
+    star[2:] = vector[2 : star.size]
     star[2] -= np.log(2)
     return fit_hypothesis(posterior, [STAR, STAR], [star, star.copy()], fitter.newton, refine=False)
 
@@ -131,5 +134,6 @@ def missing_peaks(placement, contributions, groups, threshold, radius):
         The peaks.
     """
     models = model_images(placement, contributions)
-    return residual_peaks(placement.images, models, placement.ra, placement.dec, groups, radius=radius,
-                          threshold=threshold)
+    return residual_peaks(
+        placement.images, models, placement.ra, placement.dec, groups, radius=radius, threshold=threshold
+    )

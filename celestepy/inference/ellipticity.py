@@ -71,8 +71,10 @@ def refine_ellipticity(source, vector, law):
     value, gradient, (h11, h12, h22) = law.evaluate(*centre.tolist())
     expansion = value, np.array(gradient), np.array([[h11, h12], [h12, h22]])
     weights, widths = scale_mixture(law)
-    parts = [_reweighted(source, where, centre, expansion, weight, width)
-             for weight, width in zip(weights, widths, strict=True)]
+    parts = [
+        _reweighted(source, where, centre, expansion, weight, width)
+        for weight, width in zip(weights, widths, strict=True)
+    ]
     log_weights = np.array([part[0] for part in parts])  # (K, J)
     total = np.logaddexp.reduce(log_weights, axis=None)
     if not np.isfinite(total):
@@ -99,8 +101,13 @@ def _reweighted(source, where, centre, expansion, weight, width):
     new_covariance = np.linalg.inv(likelihood + np.eye(2) / width**2)
     new_shift = shift - gradient - centre / width**2
     new_offset = np.einsum("jab,jb->ja", new_covariance, new_shift)
-    exponent = (c + 0.5 * np.einsum("ja,ja->j", new_shift, new_offset) - 0.5 * np.einsum("ja,ja->j", shift, offset)
-                + 0.5 * np.linalg.slogdet(new_covariance)[1] - 0.5 * np.linalg.slogdet(covariance)[1])
+    exponent = (
+        c
+        + 0.5 * np.einsum("ja,ja->j", new_shift, new_offset)
+        - 0.5 * np.einsum("ja,ja->j", shift, offset)
+        + 0.5 * np.linalg.slogdet(new_covariance)[1]
+        - 0.5 * np.linalg.slogdet(covariance)[1]
+    )
     log_weights = np.log(source.weights) + exponent
     # Everything else follows the ellipticity by its regression on it.
     regression = source.covariances[:, :, where] @ precision

@@ -39,8 +39,10 @@ def run_tasks(function, tasks, *, executor=None, progress=False, description="")
     """
     results, interrupted = [], False
     # One thread per fit: threaded linear algebra on matrices this small only makes the threads wait for each other.
-    with threadpool_limits(1), tqdm(total=len(tasks), desc=description, disable=not progress, unit="group",
-                                    leave=False) as bar:
+    with (
+        threadpool_limits(1),
+        tqdm(total=len(tasks), desc=description, disable=not progress, unit="group", leave=False) as bar,
+    ):
         try:
             for result in _map(function, tasks, executor):
                 results.append(result)
@@ -58,6 +60,8 @@ def _map(function, tasks, executor):
         parallel = Parallel(n_jobs=int(executor), backend="threading", return_as="generator", batch_size=1)
         return parallel(delayed(function)(task) for task in tasks)
     if not callable(getattr(executor, "map", None)):
-        raise TypeError(f"executor = {executor!r}: expected None, a number of threads (-1: one for each core), or an "
-                        "object with a map method")
+        raise TypeError(
+            f"executor = {executor!r}: expected None, a number of threads (-1: one for each core), or an "
+            "object with a map method"
+        )
     return executor.map(function, tasks)

@@ -63,8 +63,11 @@ class LaplaceFit:
         self._check("patch_radius", self.patch_radius > 1, "more than 1 FWHM; 8 is usual")
         self._check("sky_factor", self.sky_factor > 0, "a positive number; 1 is usual")
         self._check("link_threshold", 0 < self.link_threshold < 1, "a cosine between 0 and 1; 0.05 is usual")
-        self._check("max_group", self.max_group >= 1 and self.max_group == int(self.max_group),
-                    "a whole number from 1 on; 5 is usual")
+        self._check(
+            "max_group",
+            self.max_group >= 1 and self.max_group == int(self.max_group),
+            "a whole number from 1 on; 5 is usual",
+        )
         self._check("existence_threshold", not np.isnan(self.existence_threshold), "a number; 5 is usual")
         self._check("search_threshold", self.search_threshold > 0, "a positive number; 6 is usual")
         self._check("newton", isinstance(self.newton, TrustRegion), "a TrustRegion such as TrustRegion()")
@@ -127,7 +130,11 @@ def _in_bands_of(images, prior):
     present = {image.band for image in images}
     unknown = sorted(present - set(prior.bands))
     if unknown:
-        raise ValueError(f"the prior {prior.name!r} knows nothing of the band(s) {', '.join(unknown)}; it knows "
-                         f"{', '.join(prior.bands)}: leave those images out, or give a prior that has them")
+        raise ValueError(
+            f"the prior {prior.name!r} knows nothing of the band(s) {', '.join(unknown)}; it knows "
+            f"{', '.join(prior.bands)}: leave those images out, or give a prior that has them"
+        )
     reference = prior.bands.reference
-    return prior.for_bands([band for band in prior.bands if band in present], reference if reference in present else None)
+    return prior.for_bands(
+        [band for band in prior.bands if band in present], reference if reference in present else None
+    )

@@ -63,8 +63,10 @@ class LogFluxPrior:
         log_weights, means, covariances = (np.ascontiguousarray(part, dtype=float) for part in prior)
         n_components, n_bands = means.shape
         if log_weights.shape != (n_components,) or covariances.shape != (n_components, n_bands, n_bands):
-            raise ValueError(f"prior has shapes {log_weights.shape}, {means.shape} and {covariances.shape}; "
-                             "expected (J,), (J, B) and (J, B, B)")
+            raise ValueError(
+                f"prior has shapes {log_weights.shape}, {means.shape} and {covariances.shape}; "
+                "expected (J,), (J, B) and (J, B, B)"
+            )
         return cls(log_weights, means, covariances, log_weights, means, covariances, _EXACT)
 
 
@@ -129,9 +131,19 @@ def flux_posterior(fluxes, information, prior, n_draws=64):
     moments = np.empty((most, 1 + 2 * n_bands + 3 * n_bands**2))
     summary = np.full(2, np.nan)
     n_components = _fluxes.integrate(
-        fluxes, information, prior.law, prior.log_weights, prior.means, prior.covariances,
-        prior.typical_log_weights, prior.typical_means, prior.typical_covariances,
-        *_normal_points(n_draws, n_bands), summary, moments)
+        fluxes,
+        information,
+        prior.law,
+        prior.log_weights,
+        prior.means,
+        prior.covariances,
+        prior.typical_log_weights,
+        prior.typical_means,
+        prior.typical_covariances,
+        *_normal_points(n_draws, n_bands),
+        summary,
+        moments,
+    )
     if n_components == -1:
         raise MemoryError(f"no memory for {most * n_draws} importance draws")
     if n_components < -1:
@@ -144,8 +156,16 @@ def _posterior(summary, moments, n_bands):
     ends = np.cumsum([1, n_bands, n_bands, n_bands**2, n_bands**2])
     weights, means, flux_means, *squares = np.split(moments, ends, axis=1)
     covariances, flux_covariances, cross = (part.reshape(-1, n_bands, n_bands) for part in squares)
-    return FluxPosterior(float(summary[0]), weights[:, 0] / weights.sum(), means, covariances, flux_means,
-                         flux_covariances, cross, float(summary[1]))
+    return FluxPosterior(
+        float(summary[0]),
+        weights[:, 0] / weights.sum(),
+        means,
+        covariances,
+        flux_means,
+        flux_covariances,
+        cross,
+        float(summary[1]),
+    )
 
 
 def flux_mode(fluxes, information, prior):
@@ -182,8 +202,10 @@ def _checked(fluxes, information, prior):
     if not 0 < n_bands <= _fluxes.MAX_N_BANDS:
         raise ValueError(f"prior has {n_bands} bands; expected 1 to {_fluxes.MAX_N_BANDS}")
     if fluxes.shape != (n_bands,) or information.shape != (n_bands, n_bands):
-        raise ValueError(f"fluxes and information have shapes {fluxes.shape} and {information.shape}; "
-                         f"expected ({n_bands},) and ({n_bands}, {n_bands}), the bands of the prior")
+        raise ValueError(
+            f"fluxes and information have shapes {fluxes.shape} and {information.shape}; "
+            f"expected ({n_bands},) and ({n_bands}, {n_bands}), the bands of the prior"
+        )
     return fluxes, information, prior
 
 
@@ -221,10 +243,21 @@ def _expand(colors, bands, at, value, first, precision):
     n_components, n_bands = len(colors.weights), len(bands)
     mean = at + first / precision
     height = value + 0.5 * first**2 / precision + 0.5 * np.log(2 * np.pi / precision)
-    mixture = tuple(np.empty(shape) for shape in [(n_components,), (n_components, n_bands),
-                                                  (n_components, n_bands, n_bands)])
-    _fluxes.expand(np.log(colors.weights), colors.means, colors.covariances, colors.slopes,
-                   bands.log_flux_matrix, mean, 1 / precision, mean - colors.pivot, height, *mixture)
+    mixture = tuple(
+        np.empty(shape) for shape in [(n_components,), (n_components, n_bands), (n_components, n_bands, n_bands)]
+    )
+    _fluxes.expand(
+        np.log(colors.weights),
+        colors.means,
+        colors.covariances,
+        colors.slopes,
+        bands.log_flux_matrix,
+        mean,
+        1 / precision,
+        mean - colors.pivot,
+        height,
+        *mixture,
+    )
     return mixture
 
 

@@ -64,8 +64,7 @@ class GroupFitter:
         Whether doubtful sources are dropped or kept and flagged.
     """
 
-    def __init__(self, placement, prior, position_sd, newton=None, existence_threshold=5.0,
-                 drop_doubtful=True):
+    def __init__(self, placement, prior, position_sd, newton=None, existence_threshold=5.0, drop_doubtful=True):
         self.placement, self.prior, self.position_sd = placement, prior, np.asarray(position_sd)
         self.newton, self.doubt_threshold = newton or TrustRegion(), existence_threshold
         self.existence_threshold = existence_threshold if drop_doubtful else -np.inf
@@ -76,7 +75,9 @@ class GroupFitter:
 
     def posterior(self, data):
         """Log posterior of a group."""
-        return GroupPosterior(data.likelihood, self.prior, self.bands, self.position_sd[list(data.members)], data.sky_sd)
+        return GroupPosterior(
+            data.likelihood, self.prior, self.bands, self.position_sd[list(data.members)], data.sky_sd
+        )
 
     def starts(self, data, kinds=KINDS, known=None):
         """Free vectors to start from for each type, known ones preferred."""
@@ -85,8 +86,9 @@ class GroupFitter:
         for kind in kinds:
             vectors = [(known or {}).get(k, {}).get(kind) for k in data.members]
             if any(vector is None for vector in vectors):
-                linear = linear or LinearFluxes(data.likelihood, data.patches,
-                                                self.placement.band_index[list(data.images)], data.sky_sd)
+                linear = linear or LinearFluxes(
+                    data.likelihood, data.patches, self.placement.band_index[list(data.images)], data.sky_sd
+                )
                 guesses = start_vector([kind] * len(data.members), linear, self.prior, self.bands, self.fwhm)
                 vectors = [guess if vector is None else vector for vector, guess in zip(vectors, guesses, strict=True)]
             result[kind] = vectors
@@ -157,7 +159,7 @@ class GroupFitter:
         return result
 
     def _evidence_without(self, data, types, i):
-        """Log evidence of the group without one source; the types of the others need not stay what they were with it."""
+        """Log evidence of the group without one source, whose neighbours may then change their types."""
         others = [j for j in range(len(data.members)) if j != i]
         members = [data.members[j] for j in others]
         likelihood = self.placement.scene_likelihood(data.patches, list(data.images), members or [data.members[i]])

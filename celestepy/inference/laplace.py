@@ -85,8 +85,10 @@ def fit_hypothesis(posterior, kinds, vectors, settings=None, sky=None, refine=Tr
     at_mode = tuple(minimum.x[block] for block in blocks)
     covariance = _covariance(minimum.hessian)
     if covariance is None:
-        broken = tuple(SourcePosterior(kind, np.ones(1), vector[None], np.diag(posterior.scale(kinds)[block] ** 2)[None])
-                       for kind, vector, block in zip(kinds, at_mode, blocks, strict=True))
+        broken = tuple(
+            SourcePosterior(kind, np.ones(1), vector[None], np.diag(posterior.scale(kinds)[block] ** 2)[None])
+            for kind, vector, block in zip(kinds, at_mode, blocks, strict=True)
+        )
         return Hypothesis(kinds, minimum, -np.inf, broken, at_mode, minimum.x[sky_block])
     covariance, log_determinant = covariance
     log_evidence = -minimum.value + 0.5 * len(minimum.x) * np.log(2 * np.pi) - 0.5 * log_determinant
@@ -160,7 +162,7 @@ class _Reduction:
         mixture = log_flux_mixture(self.laws, self.vector[self.at.log_flux], self.bands)
         log_prior, gradient, prior_hessian = _mixture_derivatives(mixture, self.log_fluxes)
         covariance = matrix @ self.covariance[where, where] @ matrix.T
-        # Score and information of the likelihood in log flux; at the mode the likelihood's gradient is minus the prior's.
+        # Score and information of the likelihood in log flux; its gradient at the mode is minus the prior's.
         information = np.linalg.inv(covariance) + prior_hessian
         f = np.exp(self.log_fluxes)
         score = -gradient / f
@@ -185,8 +187,11 @@ class _Reduction:
         """Laplace's approximation of what `flux_posterior` integrates."""
         residual = np.exp(self.log_fluxes) - peak
         _, log_determinant = np.linalg.slogdet(covariance)
-        return (-0.5 * residual @ information @ residual + log_prior
-                + 0.5 * (len(peak) * np.log(2 * np.pi) + log_determinant))
+        return (
+            -0.5 * residual @ information @ residual
+            + log_prior
+            + 0.5 * (len(peak) * np.log(2 * np.pi) + log_determinant)
+        )
 
     def _assemble(self, fluxes, f, where, inverse, matrix, covariance):
         """Moments of the whole free vector: the rest is linear in the fluxes about the mode."""
@@ -194,8 +199,7 @@ class _Reduction:
         rows = self.block.start + rest
         # d rest / d flux, from the regression on the log fluxes.
         slope = self.covariance[rows, where] @ matrix.T @ np.linalg.inv(covariance) / f
-        conditional = (self.covariance[np.ix_(rows, rows)]
-                       - slope * f @ covariance @ (slope * f).T)
+        conditional = self.covariance[np.ix_(rows, rows)] - slope * f @ covariance @ (slope * f).T
         n_components = len(fluxes.weights)
         means = np.empty((n_components, self.at.size))
         covariances = np.empty((n_components, self.at.size, self.at.size))
@@ -234,8 +238,11 @@ def _mixture_derivatives(mixture, point):
     precisions = np.linalg.inv(covariances)
     pulls = np.einsum("jbc,jc->jb", precisions, offsets)
     _, log_determinants = np.linalg.slogdet(covariances)
-    logs = (log_weights - 0.5 * np.einsum("jb,jb->j", offsets, pulls)
-            - 0.5 * (log_determinants + len(point) * np.log(2 * np.pi)))
+    logs = (
+        log_weights
+        - 0.5 * np.einsum("jb,jb->j", offsets, pulls)
+        - 0.5 * (log_determinants + len(point) * np.log(2 * np.pi))
+    )
     value = np.logaddexp.reduce(logs)
     shares = np.exp(logs - value)
     gradient = -(shares @ pulls)

@@ -99,8 +99,7 @@ class TrustRegion:
         scale = np.ascontiguousarray(scale, dtype=float)
         x = np.array(start, dtype=float)
         if x.ndim != 1 or scale.shape != x.shape:
-            raise ValueError(f"start and scale have shapes {x.shape} and {scale.shape}; "
-                             "expected vectors of one length")
+            raise ValueError(f"start and scale have shapes {x.shape} and {scale.shape}; expected vectors of one length")
         value, gradient, hessian = objective(x)
         if not math.isfinite(value):
             return Minimum(x, value, gradient, hessian, 1, False, "the objective is not finite at the start")
@@ -142,6 +141,8 @@ def _model(x, gradient, hessian, scale):
     gradient = np.ascontiguousarray(gradient, dtype=float)
     hessian = np.ascontiguousarray(hessian, dtype=float)
     if gradient.shape != x.shape or hessian.shape != 2 * x.shape:
-        raise ValueError(f"objective: gradient and Hessian have shapes {gradient.shape} and {hessian.shape}; "
-                         f"expected {x.shape} and {2 * x.shape}")
+        raise ValueError(
+            f"objective: gradient and Hessian have shapes {gradient.shape} and {hessian.shape}; "
+            f"expected {x.shape} and {2 * x.shape}"
+        )
     return QuadraticModel(gradient, hessian, scale)

@@ -82,8 +82,9 @@ class Placement:
         self.band_index = np.array([bands.names.index(image.band) for image in self.images])
         centres = [((image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2) for image in self.images]
         self.fwhm = np.array([image.psf.at(*xy).fwhm for image, xy in zip(self.images, centres, strict=True)])
-        self.pixel_scale = np.array([image.astrometry.pixel_scale(*xy)
-                                     for image, xy in zip(self.images, centres, strict=True)])
+        self.pixel_scale = np.array(
+            [image.astrometry.pixel_scale(*xy) for image, xy in zip(self.images, centres, strict=True)]
+        )
         self.half_width = np.maximum(np.ceil(radius * self.fwhm), 8).astype(int)
         self.sky_sd = sky_factor * np.array([measure_sky_error(image) for image in self.images])
 
@@ -104,8 +105,10 @@ class Placement:
         ra, dec = np.atleast_1d(np.asarray(ra, float)), np.atleast_1d(np.asarray(dec, float))
         new = self._locate(ra, dec)
         other.ra, other.dec = np.concatenate([self.ra, ra]), np.concatenate([self.dec, dec])
-        other.x, other.y, other.jacobian = (np.concatenate([getattr(self, name), part], axis=1)
-                                            for name, part in zip(("x", "y", "jacobian"), new, strict=True))
+        other.x, other.y, other.jacobian = (
+            np.concatenate([getattr(self, name), part], axis=1)
+            for name, part in zip(("x", "y", "jacobian"), new, strict=True)
+        )
         return other
 
     def psf(self, image, source):
@@ -117,8 +120,12 @@ class Placement:
         ny, nx = self.images[image].shape
         half = self.half_width[image]
         members = list(members)
-        inside = ((self.x[image, members] > -half) & (self.x[image, members] < nx - 1 + half)
-                  & (self.y[image, members] > -half) & (self.y[image, members] < ny - 1 + half))
+        inside = (
+            (self.x[image, members] > -half)
+            & (self.x[image, members] < nx - 1 + half)
+            & (self.y[image, members] > -half)
+            & (self.y[image, members] < ny - 1 + half)
+        )
         if not inside.any():
             return None
         x, y = np.rint(self.x[image, members][inside]), np.rint(self.y[image, members][inside])
@@ -162,16 +169,29 @@ class Placement:
         patches = self._with_neighbours(patches, used, contributions)
         if own:
             patches = self._with_psf_error(patches, used, own)
-        return GroupData(tuple(members), tuple(used), self.scene_likelihood(patches, used, members), patches,
-                         self.sky_sd[used], used_pixels, 1 - used_pixels / all_pixels)
+        return GroupData(
+            tuple(members),
+            tuple(used),
+            self.scene_likelihood(patches, used, members),
+            patches,
+            self.sky_sd[used],
+            used_pixels,
+            1 - used_pixels / all_pixels,
+        )
 
     def scene_likelihood(self, patches, used, members):
         """Likelihood of some sources on some patches of the images `used`."""
         members = list(members)
         psfs = [[self.psf(n, k) for k in members] for n in used]
         positions = np.stack([self.x[np.ix_(used, members)], self.y[np.ix_(used, members)]], axis=-1)
-        return SceneLikelihood(patches, self.band_index[used], psfs, positions, self.jacobian[np.ix_(used, members)],
-                               n_bands=len(self.bands))
+        return SceneLikelihood(
+            patches,
+            self.band_index[used],
+            psfs,
+            positions,
+            self.jacobian[np.ix_(used, members)],
+            n_bands=len(self.bands),
+        )
 
     def _outline(self, n, members, patch):
         """Where the patch is some member's own square, without the corners of the box around them all."""
@@ -181,8 +201,9 @@ class Placement:
         column, row = np.arange(width) + patch.x0, np.arange(height) + patch.y0
         inside = np.zeros(patch.shape, dtype=bool)
         for k in members:
-            inside |= ((np.abs(row - np.rint(self.y[n, k])) <= self.half_width[n])[:, None]
-                       & (np.abs(column - np.rint(self.x[n, k])) <= self.half_width[n]))
+            inside |= (np.abs(row - np.rint(self.y[n, k])) <= self.half_width[n])[:, None] & (
+                np.abs(column - np.rint(self.x[n, k])) <= self.half_width[n]
+            )
         return inside
 
     def _render(self, patches, used, contributions):
@@ -197,8 +218,9 @@ class Placement:
         if not contributions:
             return patches
         models = self._render(patches, used, contributions)
-        return [replace(patch, background=patch.background + model)
-                for patch, model in zip(patches, models, strict=True)]
+        return [
+            replace(patch, background=patch.background + model) for patch, model in zip(patches, models, strict=True)
+        ]
 
     def _with_psf_error(self, patches, used, own):
         """Weights that count the model's error, a fixed share of the source's own light, as noise.
@@ -211,5 +233,5 @@ class Placement:
         for n, patch, model in zip(used, patches, models, strict=True):
             error = self.images[n].psf_error
             expected = np.maximum(patch.background + model, 1e-12) if patch.poisson else 1.0
-            result.append(replace(patch, weight=patch.weight / (1 + patch.weight * (error * model)**2 / expected)))
+            result.append(replace(patch, weight=patch.weight / (1 + patch.weight * (error * model) ** 2 / expected)))
         return result

@@ -120,7 +120,8 @@ class GroupPosterior:
         _posterior.pull_back(jacobians, scene_gradient, scene_hessian, gradient, hessian)
         for k, (kind, block) in enumerate(zip(kinds, blocks, strict=True)):
             log_prior, prior_gradient, prior_hessian = self.prior.log_density(
-                kind, x[block], self.position_sd[k], component=components[k])
+                kind, x[block], self.position_sd[k], component=components[k]
+            )
             value += log_prior
             gradient[block] += prior_gradient
             rows = slice(k * self.width, (k + 1) * self.width)
@@ -132,5 +133,5 @@ class GroupPosterior:
         """Log prior of the sky levels, its derivatives added to those of the rest."""
         pull = self._sky_precision * x[sky]
         gradient[sky] -= pull
-        hessian.ravel()[sky.start * (len(x) + 1)::len(x) + 1] -= self._sky_precision
+        hessian.ravel()[sky.start * (len(x) + 1) :: len(x) + 1] -= self._sky_precision
         return -0.5 * float(pull @ x[sky]) - self._sky_constant

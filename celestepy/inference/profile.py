@@ -21,9 +21,9 @@ _REACH = 6.0
 def refine_profile(source, vector, law):
     """Replace the local Gaussian of logit_dev by its posterior with a likelihood that is Gaussian in dev_fraction.
 
-    With x = logit_dev, d = dev_fraction and primes for derivatives at the mode, a component N(m, v) of the fit stands for
-    a likelihood of slope ``b = (m - x) / v - p'`` and curvature ``A = -1 / v - p''``, where p is the log prior. In d these
-    are ``b / d'`` and ``(A - b (1 - 2 d)) / d'^2``, with ``d' = d (1 - d)``.
+    With x = logit_dev, d = dev_fraction and primes for derivatives at the mode, a component N(m, v) of the fit
+    stands for a likelihood of slope ``b = (m - x) / v - p'`` and curvature ``A = -1 / v - p''``, where p is the log
+    prior. In d these are ``b / d'`` and ``(A - b (1 - 2 d)) / d'^2``, with ``d' = d (1 - d)``.
 
     Parameters
     ----------
@@ -89,8 +89,10 @@ def _moments(source, at, mode, x, weights):
     step = expit(x) - expit(mode)
     mean_x, mean_step = (np.einsum("jn,jn->j", weights, part) for part in (x, step))
     off_x, off_step = x - mean_x[:, None], step - mean_step[:, None]
-    var_x, var_step, cross = (np.einsum("jn,jn,jn->j", weights, one, other)
-                              for one, other in ((off_x, off_x), (off_step, off_step), (off_x, off_step)))
+    var_x, var_step, cross = (
+        np.einsum("jn,jn,jn->j", weights, one, other)
+        for one, other in ((off_x, off_x), (off_step, off_step), (off_x, off_step))
+    )
     variance = source.covariances[:, at, at]
     regression = source.covariances[:, at] / variance[:, None]
     slope = regression / (expit(mode) * expit(-mode))

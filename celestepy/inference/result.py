@@ -85,7 +85,9 @@ def assemble(sweeps, fits, duplicates, engine, interrupted):
     second = blank_row(Status.NOT_FITTED, "another seed lies at the same place and was fitted", Flag.DUPLICATE_SEED)
     table = [_as_row(rows[k][0]) for k in kept] + [second] * len(duplicates)
     seconds = np.array([rows[k][1] for k in kept] + [np.nan] * len(duplicates))
-    position = [np.concatenate([getattr(seeds, name)[index], getattr(duplicates, name)]) for name in ("ids", "ra", "dec")]
+    position = [
+        np.concatenate([getattr(seeds, name)[index], getattr(duplicates, name)]) for name in ("ids", "ra", "dec")
+    ]
     order = np.argsort(position[0], kind="stable")
     ids, ra, dec = (part[order] for part in position)
     catalog = _catalog([table[k] for k in order], ids, ra, dec, flags[order], prior, engine)
@@ -131,5 +133,5 @@ def _near_any(mask, row, column, radius=3):
     """Whether any pixel of a mask is set within a few pixels of each position."""
     result = np.zeros(len(row), dtype=bool)
     for i, (y, x) in enumerate(zip(row, column, strict=True)):
-        result[i] = mask[max(y - radius, 0): y + radius + 1, max(x - radius, 0): x + radius + 1].any()
+        result[i] = mask[max(y - radius, 0) : y + radius + 1, max(x - radius, 0) : x + radius + 1].any()
     return result

@@ -62,11 +62,17 @@ def source_rows(fit, centres, label, fitter):
         Source -> Row, None for a source that the pixels do not support.
     """
     if fit is None:
-        return {k: blank_row(Status.NO_PIXELS, "no usable pixel here in any image; check the seed and the masks",
-                             Flag.FAILED) for k in centres}
+        return {
+            k: blank_row(
+                Status.NO_PIXELS, "no usable pixel here in any image; check the seed and the masks", Flag.FAILED
+            )
+            for k in centres
+        }
     light = _Light(fit, fitter.placement, fitter.bands) if fit.members else None
-    rows = {k: None if k in fit.dropped else _fitted_row(k, fit.members.index(k), fit, light, label, fitter)
-            for k in centres}
+    rows = {
+        k: None if k in fit.dropped else _fitted_row(k, fit.members.index(k), fit, light, label, fitter)
+        for k in centres
+    }
     if len(centres) < len(fit.members) + len(fit.dropped):
         for row in filter(None, rows.values()):
             row.columns["flags"] |= int(Flag.GROUP_WINDOWED)
@@ -83,16 +89,24 @@ def _fitted_row(k, i, fit, light, label, fitter):
         if source is not None and np.isfinite(evidence[kind]):
             log_weight = evidence[kind] + prior.log_type_probability(kind)
             size = source.means.shape[1]
-            components += [(log_weight + np.log(weight), kind, mean, covariance + calibration[:size, :size])
-                           for weight, mean, covariance
-                           in zip(source.weights, source.means, source.covariances, strict=True)]
+            components += [
+                (log_weight + np.log(weight), kind, mean, covariance + calibration[:size, :size])
+                for weight, mean, covariance in zip(source.weights, source.means, source.covariances, strict=True)
+            ]
     if not components:
-        return blank_row(Status.FAILED, "neither type could be fitted: the Hessian is not positive definite at the "
-                         "optimum; look at the pixels for artefacts", Flag.FAILED)
+        return blank_row(
+            Status.FAILED,
+            "neither type could be fitted: the Hessian is not positive definite at the "
+            "optimum; look at the pixels for artefacts",
+            Flag.FAILED,
+        )
     scene = contribution([(types.best.kinds[i], types.best.vectors[i], 1.0)], prior.bands)
     snr = light.signal_to_noise(i)
-    relevant = [hypothesis.minimum for hypothesis, log_weight in zip(types.hypotheses, types.log_weights, strict=True)
-                if log_weight > _RELEVANT]
+    relevant = [
+        hypothesis.minimum
+        for hypothesis, log_weight in zip(types.hypotheses, types.log_weights, strict=True)
+        if log_weight > _RELEVANT
+    ]
     stopped = [minimum for minimum in relevant if not minimum.converged]
     conditions = {
         Flag.BLENDED: len(fit.members) > 1,
@@ -103,16 +117,22 @@ def _fitted_row(k, i, fit, light, label, fitter):
         Flag.STAR_FAILED: not np.isfinite(evidence[STAR]),
         Flag.GALAXY_FAILED: not np.isfinite(evidence[GALAXY]),
         Flag.BAND_MISSING: light.n_bands_seen(i) < len(prior.bands),
-        Flag.POOR_MODEL: light.is_misfit(i)}
+        Flag.POOR_MODEL: light.is_misfit(i),
+    }
     columns = dict(
-        log_evidence_star=evidence[STAR], log_evidence_galaxy=evidence[GALAXY], log_evidence_existence=fit.existence[k],
-        snr=snr, status=int(Status.NOT_CONVERGED if stopped else Status.CONVERGED),
+        log_evidence_star=evidence[STAR],
+        log_evidence_galaxy=evidence[GALAXY],
+        log_evidence_existence=fit.existence[k],
+        snr=snr,
+        status=int(Status.NOT_CONVERGED if stopped else Status.CONVERGED),
         flags=sum(int(flag) for flag, holds in conditions.items() if holds),
         message=stopped[0].message if stopped else "",
         n_iterations=sum(hypothesis.minimum.n_iterations for hypothesis in types.hypotheses),
-        n_pixels=fit.data.n_pixels, masked_fraction=fit.data.masked_fraction,
+        n_pixels=fit.data.n_pixels,
+        masked_fraction=fit.data.masked_fraction,
         blendedness=light.blendedness(i),
-        group_id=label if len(fit.members) > 1 else -1)
+        group_id=label if len(fit.members) > 1 else -1,
+    )
     return Row(components, scene, columns)
 
 
@@ -124,8 +144,9 @@ def _calibration_covariance(images, placement, bands):
     at = layout(GALAXY, len(bands))
     error = np.array([placement.images[n].calibration_error for n in images])
     band = placement.band_index[list(images)]
-    variance = [np.mean(error[band == b] ** 2) / np.sum(band == b) if np.any(band == b) else 0.0
-                for b in range(len(bands))]
+    variance = [
+        np.mean(error[band == b] ** 2) / np.sum(band == b) if np.any(band == b) else 0.0 for b in range(len(bands))
+    ]
     inverse = np.linalg.inv(bands.log_flux_matrix)
     covariance = np.zeros((at.size, at.size))
     covariance[at.log_fluxes, at.log_fluxes] = inverse * variance @ inverse.T
@@ -149,21 +170,33 @@ class _Light:
         data, best = fit.data, fit.types.best
         self.bands = placement.band_index[list(data.images)]
         is_galaxy = np.array([kind == GALAXY for kind in best.kinds])
-        scenes = np.array([to_scene(kind, vector, bands)[0]
-                           for kind, vector in zip(best.kinds, best.vectors, strict=True)])
+        scenes = np.array(
+            [to_scene(kind, vector, bands)[0] for kind, vector in zip(best.kinds, best.vectors, strict=True)]
+        )
         self.profiles = data.likelihood.profiles(is_galaxy, scenes)
-        self.models = [profile * scenes[:, band, None, None]
-                       for profile, band in zip(self.profiles, self.bands, strict=True)]
-        self.weights = [patch.weight / np.maximum(patch.background, 1e-12) if patch.poisson else patch.weight
-                        for patch in data.patches]
-        self.squares = [_chi_square(patch, model) for patch, model
-                        in zip(data.patches, data.likelihood.model(is_galaxy, scenes, best.sky), strict=True)]
+        self.models = [
+            profile * scenes[:, band, None, None] for profile, band in zip(self.profiles, self.bands, strict=True)
+        ]
+        self.weights = [
+            patch.weight / np.maximum(patch.background, 1e-12) if patch.poisson else patch.weight
+            for patch in data.patches
+        ]
+        self.squares = [
+            _chi_square(patch, model)
+            for patch, model in zip(data.patches, data.likelihood.model(is_galaxy, scenes, best.sky), strict=True)
+        ]
 
     def _products(self, i):
         """Sums over the pixels of each image of this source's model with itself and with all, over the variance."""
-        own = np.array([np.sum(weight * models[i] ** 2) for weight, models in zip(self.weights, self.models, strict=True)])
-        total = np.array([np.sum(weight * models[i] * models.sum(axis=0))
-                          for weight, models in zip(self.weights, self.models, strict=True)])
+        own = np.array(
+            [np.sum(weight * models[i] ** 2) for weight, models in zip(self.weights, self.models, strict=True)]
+        )
+        total = np.array(
+            [
+                np.sum(weight * models[i] * models.sum(axis=0))
+                for weight, models in zip(self.weights, self.models, strict=True)
+            ]
+        )
         return own, total
 
     def signal_to_noise(self, i):
@@ -179,8 +212,10 @@ class _Light:
     def is_misfit(self, i):
         """Whether chi^2, averaged over the source's profile, is above one by much and beyond doubt."""
         used = [weight > 0 for weight in self.weights]
-        excess = sum(float(np.sum((profile[i] * (square - 1))[use]))
-                     for profile, square, use in zip(self.profiles, self.squares, used, strict=True))
+        excess = sum(
+            float(np.sum((profile[i] * (square - 1))[use]))
+            for profile, square, use in zip(self.profiles, self.squares, used, strict=True)
+        )
         total = sum(float(profile[i][use].sum()) for profile, use in zip(self.profiles, used, strict=True))
         power = sum(float(np.sum(profile[i][use] ** 2)) for profile, use in zip(self.profiles, used, strict=True))
         return excess > _MISFIT * total and excess > _CERTAIN * np.sqrt(2 * power)

@@ -45,7 +45,9 @@ class SeedArrays:
 
     def flux_of(self, k, bands):
         """First guess of the fluxes of one source, zero where nothing is known."""
-        return np.array([max(np.nan_to_num(self.fluxes[band][k]), 0.0) if band in self.fluxes else 0.0 for band in bands])
+        return np.array(
+            [max(np.nan_to_num(self.fluxes[band][k]), 0.0) if band in self.fluxes else 0.0 for band in bands]
+        )
 
     @property
     def brightness(self):
@@ -73,11 +75,13 @@ class SeedArrays:
         n, bands = len(ra), set(self.fluxes) | set(fluxes)
         blank = {band: (self.fluxes.get(band, np.zeros(len(self))), fluxes.get(band, np.zeros(n))) for band in bands}
         return SeedArrays(
-            np.concatenate([self.ra, ra]), np.concatenate([self.dec, dec]),
+            np.concatenate([self.ra, ra]),
+            np.concatenate([self.dec, dec]),
             np.concatenate([self.position_sd, np.full(n, position_sd)]),
             {band: np.concatenate(parts) for band, parts in blank.items()},
             np.concatenate([self.ids, self.ids.max(initial=-1) + 1 + np.arange(n)]),
-            np.concatenate([self.found, np.ones(n, dtype=bool)]))
+            np.concatenate([self.found, np.ones(n, dtype=bool)]),
+        )
 
     def tangent_plane(self):
         """Offsets from the middle of the seeds to the East and North (arcsec), shape (S, 2)."""
@@ -111,8 +115,10 @@ def read_seeds(seeds):
     """
     table = getattr(seeds, "table", seeds)
     if not callable(getattr(table, "keys", None)):
-        raise TypeError(f"seeds: {type(seeds).__name__}, expected Seeds, as detect(images) gives, or a table with ra and "
-                        "dec in degrees")
+        raise TypeError(
+            f"seeds: {type(seeds).__name__}, expected Seeds, as detect(images) gives, or a table with ra and "
+            "dec in degrees"
+        )
     names = set(table.keys())
     missing = [name for name in ("ra", "dec") if name not in names]
     if missing:
@@ -120,7 +126,9 @@ def read_seeds(seeds):
     ra, dec = (_plain(table[name], u.deg) for name in ("ra", "dec"))
     lost = np.flatnonzero(~(np.isfinite(ra) & np.isfinite(dec)))
     if len(lost):
-        raise ValueError(f"seeds: a position is not finite, that of row {lost[0]} (of {len(lost)} such); remove the rows")
+        raise ValueError(
+            f"seeds: a position is not finite, that of row {lost[0]} (of {len(lost)} such); remove the rows"
+        )
     position_sd = np.full(len(ra), _DEFAULT_POSITION_SD)
     if "position_err" in names:
         error = _plain(table["position_err"], u.arcsec)

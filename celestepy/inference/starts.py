@@ -95,7 +95,7 @@ class _WeightedImage:
 def _solve(information, right_side):
     """Least squares that leaves unmeasured combinations at zero."""
     ridged = information.copy()
-    ridged.flat[::len(right_side) + 1] += 1e-9 * np.diagonal(information) + 1e-12
+    ridged.flat[:: len(right_side) + 1] += 1e-9 * np.diagonal(information) + 1e-12
     return np.linalg.solve(ridged, right_side)
 
 

@@ -35,8 +35,7 @@ class Sweeps:
     def __init__(self, settings, images, seeds, prior):
         self.settings, self.seeds, self.prior = settings, seeds, prior
         self.bands = prior.bands
-        self.placement = Placement(images, seeds.ra, seeds.dec, self.bands, settings.patch_radius,
-                                   settings.sky_factor)
+        self.placement = Placement(images, seeds.ra, seeds.dec, self.bands, settings.patch_radius, settings.sky_factor)
         self.radii = np.zeros(len(seeds))
         self._place()
         self.contributions = {k: self._star(k) for k in range(len(seeds))}
@@ -46,8 +45,14 @@ class Sweeps:
         """Everything that follows from where the sources are."""
         seeds, settings = self.seeds, self.settings
         self.placement = self.placement.at(seeds.ra, seeds.dec)
-        self.fitter = GroupFitter(self.placement, self.prior, seeds.position_sd, settings.newton,
-                                  settings.existence_threshold, settings.drop_doubtful)
+        self.fitter = GroupFitter(
+            self.placement,
+            self.prior,
+            seeds.position_sd,
+            settings.newton,
+            settings.existence_threshold,
+            settings.drop_doubtful,
+        )
         self.offsets = seeds.tangent_plane()
         self.radii = np.concatenate([self.radii, np.zeros(len(seeds) - len(self.radii))])
 
@@ -95,8 +100,9 @@ class Sweeps:
         brightness = [max(self.seeds.brightness[k] for k in members) for members, _ in tasks]
         finite = np.log(np.maximum(brightness, 1e-3)) / np.log(4)
         tiers = np.clip(np.floor(finite), np.floor(np.median(finite)) - 1 if len(tasks) else 0, None)
-        return [[task for task, own in zip(tasks, tiers, strict=True) if own == tier]
-                for tier in np.unique(tiers)[::-1]]
+        return [
+            [task for task, own in zip(tasks, tiers, strict=True) if own == tier] for tier in np.unique(tiers)[::-1]
+        ]
 
     def _quick(self, task):
         members, _ = task
@@ -117,25 +123,37 @@ class Sweeps:
     def search(self, **run):
         """Look for sources that the seeds miss, and fit their groups for the first time."""
         labels, _ = self._windows()
-        peaks = missing_peaks(self.placement, self.contributions, labels, self.settings.search_threshold,
-                              _SEARCH_FWHM * self.fitter.fwhm)
+        peaks = missing_peaks(
+            self.placement, self.contributions, labels, self.settings.search_threshold, _SEARCH_FWHM * self.fitter.fwhm
+        )
         peaks = peaks[self._stands_out(peaks)]
         single = np.bincount(labels)[labels] == 1 if len(labels) else np.zeros(0, bool)
         near_peak = set(np.flatnonzero(np.isin(labels, np.asarray(peaks["group"]))).tolist()) if len(peaks) else set()
-        candidates = [k for k in self.vectors if single[k] and k not in near_peak
-                      and may_be_pair(self.vectors[k][GALAXY], len(self.bands), self.fitter.fwhm)]
+        candidates = [
+            k
+            for k in self.vectors
+            if single[k]
+            and k not in near_peak
+            and may_be_pair(self.vectors[k][GALAXY], len(self.bands), self.fitter.fwhm)
+        ]
         splits, interrupted = run_tasks(self._split, candidates, description="splitting", **run)
         changed = self._add_splits([split for split in splits if split is not None])
         if len(peaks):
             fluxes = {band: np.maximum(flux, 0) for band, flux in zip(peaks.bands, peaks.flux.T, strict=True)}
             changed |= self._add(peaks.ra, peaks.dec, fluxes)
-        log.info("%d residual peaks and %d splits among %d candidates", len(peaks), sum(s is not None for s in splits),
-                 len(candidates))
+        log.info(
+            "%d residual peaks and %d splits among %d candidates",
+            len(peaks),
+            sum(s is not None for s in splits),
+            len(candidates),
+        )
         return interrupted or (bool(changed) and self.first(only=changed, **run))
 
     def _stands_out(self, peaks):
         """Peaks that are no mere error of the model of the source beside them."""
-        total = np.array([self.contributions[k].scenes[:, : len(self.bands)].sum(axis=0) for k in range(len(self.seeds))])
+        total = np.array(
+            [self.contributions[k].scenes[:, : len(self.bands)].sum(axis=0) for k in range(len(self.seeds))]
+        )
         order = [self.bands.names.index(band) for band in peaks.bands]
         keep = np.zeros(len(peaks), dtype=bool)
         for i, (ra, dec) in enumerate(zip(peaks.ra, peaks.dec, strict=True)):
@@ -147,8 +165,7 @@ class Sweeps:
 
     def _split(self, k):
         try:
-            return try_split(self.fitter, k, self.vectors[k][GALAXY], self._neighbours([k]),
-                             {k: self.contributions[k]})
+            return try_split(self.fitter, k, self.vectors[k][GALAXY], self._neighbours([k]), {k: self.contributions[k]})
         except Exception:  # one bad source must not end the run; it simply stays whole
             log.exception("splitting failed for the source %d", k)
             return None
@@ -158,7 +175,9 @@ class Sweeps:
         changed = set()
         for split in splits:
             k = split.source
-            ra, dec = from_tangent_offsets(split.offsets[:, 0], split.offsets[:, 1], self.seeds.ra[k], self.seeds.dec[k])
+            ra, dec = from_tangent_offsets(
+                split.offsets[:, 0], split.offsets[:, 1], self.seeds.ra[k], self.seeds.dec[k]
+            )
             self.seeds.ra[k], self.seeds.dec[k] = ra[0], dec[0]
             for b, band in enumerate(self.bands):
                 if band in self.seeds.fluxes:
