@@ -420,10 +420,10 @@ class TestTrouble:
         assert np.all(np.isfinite(catalog["flux_g"].value))
 
     def test_no_images(self):
-        with pytest.raises(ValueError, match="images is empty"):
+        with pytest.raises(ValueError, match="images: none"):
             MeanFieldVI().fit([], {"ra": [0.0], "dec": [0.0]})
 
-    @pytest.mark.parametrize("wrong", [dict(max_passes=0), dict(patch_radius=1.0)])
+    @pytest.mark.parametrize("wrong", [dict(max_passes=0), dict(max_passes=1.5), dict(patch_radius=1.0), dict(newton=3)])
     def test_settings_are_checked(self, wrong):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             MeanFieldVI(**wrong)

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass, field
 
+from celestepy.detection.seed_table import checked_images
 from celestepy.inference.newton import TrustRegion
 from celestepy.inference.result import assemble
 from celestepy.inference.seed_table import read_seeds
@@ -47,10 +48,12 @@ class MeanFieldVI:
     name = "paper-vi"
 
     def __post_init__(self):
-        if self.max_passes < 1:
-            raise ValueError(f"max_passes = {self.max_passes!r}: expected at least 1; the paper took 3")
+        if not (self.max_passes >= 1 and self.max_passes == int(self.max_passes)):
+            raise ValueError(f"max_passes = {self.max_passes!r}: expected a whole number from 1 on; the paper took 3")
         if not self.patch_radius > 1:
             raise ValueError(f"patch_radius = {self.patch_radius!r}: expected more than 1 FWHM; 8 is usual")
+        if not isinstance(self.newton, TrustRegion):
+            raise ValueError(f"newton = {self.newton!r}: expected a TrustRegion such as TrustRegion()")
 
     def settings(self):
         """The settings as plain numbers, for the catalogue's metadata."""
@@ -83,9 +86,11 @@ class MeanFieldVI:
         ------
         ValueError
             If there are no images, the prior does not know one of their bands, or a seed has no position.
+        TypeError
+            If an argument is of another type than those above.
         """
-        images = list(images)
-        prior = _in_bands_of(images, prior or Prior.default())
+        images = checked_images(images)
+        prior = _in_bands_of(images, Prior.default() if prior is None else prior)
         seeds = read_seeds(seeds)
         first = seeds.first_of_each()
         ascent = BlockAscent(self, images, seeds.rows(first), prior)
@@ -95,7 +100,8 @@ class MeanFieldVI:
 
 def _in_bands_of(images, prior):
     """The prior in the bands of the images, in its own order; it raises for bands that it does not know."""
-    if not images:
-        raise ValueError("images is empty: expected at least one Image")
-    present = {image.band for image in images}
-    return prior.for_bands([band for band in prior.bands if band in present] + sorted(present - set(prior.bands)))
+    if not isinstance(prior, Prior):
+        raise TypeError(f"prior: {type(prior).__name__}, expected a Prior, such as Prior.load({str(prior)!r}), or None")
+    present, reference = {image.band for image in images}, prior.bands.reference
+    names = [band for band in prior.bands if band in present] + sorted(present - set(prior.bands))
+    return prior.for_bands(names, reference if reference in present else None)

@@ -168,5 +168,5 @@ class SourceFitter:
             together += float(np.sum(weight * model * (model + others)))
             if square > 0:
                 seen.add(band)
-        return dict(snr=np.sqrt(signal), blendedness=1 - signal / together if together > 0 else 0.0,
+        return dict(snr=np.sqrt(signal), blendedness=max(1 - signal / together, 0.0) if together > 0 else 0.0,
                     n_pixels=data.n_pixels, masked_fraction=data.masked_fraction, bands_seen=len(seen))

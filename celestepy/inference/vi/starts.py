@@ -18,7 +18,7 @@ _PRIOR_PRECISION = 1.0
 
 
 def first_factors(data, neighbours, placement, prior, fwhm):
-    """Parameters of q to start from: even odds of the types, least-squares fluxes, and the variances that belong to them.
+    """Parameters of q to start from: even odds of the types, least-squares fluxes, and the variances of these.
 
     Parameters
     ----------
