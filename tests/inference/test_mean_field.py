@@ -93,7 +93,7 @@ def test_derivatives_equal_differences_of_the_reference(name, poisson):
 
     for i, unit in enumerate(np.diag(bound.scale)):
         slope = fourth_order(reference, x, 1e-3 * unit) / 1e-3
-        # Truncation is 1e-12 of the fifth derivative; a value of 1e3 to 1e4 is rounded to 1e-12, over 1e-3 that is 1e-9.
+        # Truncation is 1e-12 of the fifth derivative; values up to 1e4 are rounded to 1e-12, over 1e-3 that is 1e-9.
         assert slope == pytest.approx(gradient[i] * bound.scale[i], rel=1e-6, abs=1e-5)
         row = fourth_order(lambda moved: bound.evaluate(moved)[1], x, 1e-3 * unit) / 1e-3
         scaled = row * bound.scale
@@ -115,7 +115,7 @@ def test_certain_types_have_a_finite_bound(logit):
     x = sources[0].copy()
     x[0] = logit
     value, gradient, hessian = bound.evaluate(x)
-    assert np.isfinite(value) and np.all(np.isfinite(gradient)) and np.all(np.isfinite(hessian))
+    assert all(np.all(np.isfinite(part)) for part in (value, gradient, hessian))
     kind = STAR if logit > 0 else GALAXY
     # P(kind) is 1 to 1e-17, times differences of 1e4 nats
     assert value == pytest.approx(bound.given_type(x)[kind] + Prior.default("gr").log_type_probability(kind), abs=1e-8)
@@ -423,7 +423,9 @@ class TestTrouble:
         with pytest.raises(ValueError, match="images: none"):
             MeanFieldVI().fit([], {"ra": [0.0], "dec": [0.0]})
 
-    @pytest.mark.parametrize("wrong", [dict(max_passes=0), dict(max_passes=1.5), dict(patch_radius=1.0), dict(newton=3)])
+    @pytest.mark.parametrize(
+        "wrong", [dict(max_passes=0), dict(max_passes=1.5), dict(patch_radius=1.0), dict(newton=3)]
+    )
     def test_settings_are_checked(self, wrong):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             MeanFieldVI(**wrong)
