@@ -15,7 +15,7 @@ __all__ = ["refine_profile"]
 
 _N_NODES = 129
 # The nodes reach this many standard deviations of the prior beyond the fit.
-_REACH = 6.0
+_REACH = 10.0
 
 
 def refine_profile(source, vector, law):
