@@ -16,6 +16,7 @@ __all__ = ["refine_profile"]
 _N_NODES = 129
 # The nodes reach this many standard deviations of the prior beyond the fit.
 _REACH = 10.0
+_ONE_SIGMA = (0.15866, 0.84134)  # probability below a Gaussian's mean less and plus one standard deviation
 
 
 def refine_profile(source, vector, law):
@@ -37,7 +38,7 @@ def refine_profile(source, vector, law):
     Returns
     -------
     source : SourcePosterior
-        The components with the mean and variance of logit_dev, and what follows of all other parameters, which are
+        The components with the middle and the width of logit_dev, and what follows of all other parameters, which are
         linear in dev_fraction.
     correction : float
         What to add to the log evidence.
@@ -85,7 +86,11 @@ def _log_density(law, x):
 
 
 def _moments(source, at, mode, x, weights):
-    """Means and covariances of the whole vector, all but logit_dev being linear in dev_fraction about the mode."""
+    """Means and covariances of the whole vector, all but logit_dev being linear in dev_fraction about the mode.
+
+    The Gaussian of logit_dev itself has the central 68.3% of the posterior within one standard deviation: its tails
+    towards pure profiles, all of which look the same, would otherwise make that too wide.
+    """
     step = expit(x) - expit(mode)
     mean_x, mean_step = (np.einsum("jn,jn->j", weights, part) for part in (x, step))
     off_x, off_step = x - mean_x[:, None], step - mean_step[:, None]
@@ -93,13 +98,22 @@ def _moments(source, at, mode, x, weights):
         np.einsum("jn,jn,jn->j", weights, one, other)
         for one, other in ((off_x, off_x), (off_step, off_step), (off_x, off_step))
     )
+    low, high = _quantiles(x, weights)
+    width = (high - low) / 2
+    cross *= width / np.sqrt(var_x)
     variance = source.covariances[:, at, at]
     regression = source.covariances[:, at] / variance[:, None]
     slope = regression / (expit(mode) * expit(-mode))
     means = source.means + regression * (mode - source.means[:, at])[:, None] + slope * mean_step[:, None]
     outer = np.einsum("ja,jb->jab", regression, regression) * variance[:, None, None]
     covariances = source.covariances - outer + np.einsum("ja,jb->jab", slope, slope) * var_step[:, None, None]
-    means[:, at] = mean_x
+    means[:, at] = (low + high) / 2
     covariances[:, at] = covariances[:, :, at] = slope * cross[:, None]
-    covariances[:, at, at] = var_x
+    covariances[:, at, at] = width**2
     return means, covariances
+
+
+def _quantiles(x, weights):
+    """Where a Gaussian would be one standard deviation below and above its mean, for each row."""
+    below = np.cumsum(weights, axis=1) - 0.5 * weights
+    return np.array([np.interp(_ONE_SIGMA, *row) for row in zip(below, x, strict=True)]).T

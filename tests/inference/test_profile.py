@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
-from scipy.stats import beta
+from scipy.stats import beta, norm
 
 from celestepy.inference.profile import refine_profile
 from celestepy.inference.sources import SourcePosterior
@@ -49,7 +49,7 @@ class Galaxy:
         return mode, np.linalg.inv(hessian)
 
     def exact(self):
-        """Log evidence, mean and covariance, the rest integrated out of the first."""
+        """Log evidence, mean and covariance; of logit_dev the middle and half width of the central 68.3%."""
         x = np.linspace(self.law.mean - 14 * self.law.sd, self.law.mean + 14 * self.law.sd, 12001)
         logs = np.array([self.log_density(value) for value in x])
         weights = np.exp(logs - logs.max())
@@ -58,9 +58,11 @@ class Galaxy:
         parts = np.stack([x, expit(x)])
         mean = parts @ weights
         (var_x, cross), (_, var_d) = (parts - mean[:, None]) * weights @ (parts - mean[:, None]).T
+        low, high = np.interp(norm.cdf([-1, 1]), np.cumsum(weights) - 0.5 * weights, x)
+        width = (high - low) / 2
         result, covariance = np.empty(AT.size), np.empty((AT.size, AT.size))
-        result[X], result[REST] = mean[0], self.centre + self.slope * (mean[1] - self.peak)
-        covariance[X] = covariance[:, X] = np.insert(self.slope * cross, X, var_x)
+        result[X], result[REST] = (low + high) / 2, self.centre + self.slope * (mean[1] - self.peak)
+        covariance[X] = covariance[:, X] = np.insert(self.slope * cross * width / np.sqrt(var_x), X, width**2)
         covariance[np.ix_(REST, REST)] = self.spread + np.outer(self.slope, self.slope) * var_d
         return log_evidence, result, covariance
 
@@ -98,17 +100,19 @@ def test_nothing_known_gives_the_prior():
     galaxy = Galaxy(0.5, 1e3)
     mode, covariance = galaxy.fit()
     found, _ = refine_profile(SourcePosterior(GALAXY, np.ones(1), mode[None], covariance[None]), mode, LAW)
-    assert found.means[0, X] == pytest.approx(LAW.mean, abs=0.02)
-    assert np.sqrt(found.covariances[0, X, X]) == pytest.approx(LAW.sd, rel=0.01)
+    low, high = (found.means[0, X] + sign * np.sqrt(found.covariances[0, X, X]) for sign in (-1, 1))
+    assert expit(low) == pytest.approx(beta(LAW.a, LAW.b).ppf(norm.cdf(-1)), rel=0.02)
+    assert expit(-high) == pytest.approx(beta(LAW.b, LAW.a).ppf(norm.cdf(-1)), rel=0.02)
 
 
 def test_components_are_weighed_against_each_other():
-    """Of two components, the one whose profile the prior prefers gains; together they are the sum of their evidences."""
+    """Of two components, the one whose profile the prior prefers gains; the evidences add up."""
     galaxy = Galaxy(0.4, 0.1)
     mode, covariance = galaxy.fit()
     means = np.stack([mode, mode])
     means[1, X] += 0.5 * np.sqrt(covariance[X, X])
-    both, total = refine_profile(SourcePosterior(GALAXY, np.array([0.3, 0.7]), means, np.stack([covariance] * 2)), mode, LAW)
+    source = SourcePosterior(GALAXY, np.array([0.3, 0.7]), means, np.stack([covariance] * 2))
+    both, total = refine_profile(source, mode, LAW)
     corrections = [refine_profile(SourcePosterior(GALAXY, np.ones(1), mean[None], covariance[None]), mode, LAW)[1]
                    for mean in means]
     logs = np.log([0.3, 0.7]) + corrections
