@@ -214,7 +214,7 @@ def test_missing_file(tmp_path):
 )
 def test_missing_extra_is_named(catalog, tmp_path, monkeypatch, extension, module, extra):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == module else find_spec(name))
-    with pytest.raises(ImportError, match=rf"needs {module}.*celestepy\[{extra}\]"):
+    with pytest.raises(ImportError, match=rf"needs {module}.*extra '{extra}'"):
         catalog.write(tmp_path / f"c{extension}")
     with pytest.raises(ImportError, match=extra):
         Catalog.read(tmp_path / f"c{extension}")
