@@ -110,8 +110,9 @@ GALAXIES = [(19.0, "gri", {}), (19.0, "r", dict(dev_fraction=0.98)), (21.3, "gri
 def test_a_galaxy_is_integrated_over(mag, bands, shape):
     """From S/N 160 to 10: the evidence is right to .25 nats, the odds of the types to 30%.
 
-    Fluxes and colours are right to a third of their errors, and these to a quarter. The size and the ellipticity of faint galaxies are skewed
-    in every coordinate: half an error, and errors too small by a third at the worst. The profile has tests of its own.
+    Fluxes and colours are right to a third of their errors, and these to a quarter. The size and the ellipticity of
+    faint galaxies are skewed in every coordinate: half an error, and errors too small by a third at the worst. The
+    profile has tests of its own.
     """
     posterior, starts = group(galaxy(mag, bands=bands, **shape), bands=bands)
     fit = fit_hypothesis(posterior, [GALAXY], starts[GALAXY])
