@@ -47,7 +47,7 @@ def factors(seed=0, n_bands=2):
     x = np.zeros(7 + 4 * n_bands)
     x[0] = rng.normal()
     x[1:3] = 0.1 * rng.normal(size=2)
-    x[3:7] = rng.uniform(-0.5, 0.2), *(0.4 * rng.normal(size=2)), rng.normal()
+    x[3:7] = rng.uniform(-0.1, 0.4), *(0.4 * rng.normal(size=2)), rng.normal()
     for first in (7, 7 + 2 * n_bands):
         x[first] = 3 + 0.2 * rng.normal()
         x[first + 1 : first + n_bands] = 0.6 + 0.2 * rng.normal(size=n_bands - 1)
@@ -125,7 +125,7 @@ def test_steps_out_of_bounds_are_turned_down():
     scene, sources = two_sources()
     bound = bound_of_first(scene, sources, Prior.default("gr"))
     far = sources[0].copy()
-    far[3] = 5.0
+    far[4] = 5.0
     assert bound.objective(far)[0] == np.inf
 
 
@@ -239,6 +239,14 @@ class TestIsolated:
         errors = [engine.fit(simulated.images, seeds_of(simulated)).catalog["mag_r_err"].value[0]
                   for engine in (MeanFieldVI(), LaplaceFit())]
         assert errors[0] < 0.7 * errors[1]
+
+    def test_a_galaxy_that_explains_the_sky_ends_at_the_bound(self):
+        """The sky is taken as known; what is wrong with it is given to the galaxy."""
+        simulated = field([source(GALAXY, (20.0, 40.0, 60.0), **GALAXY_SHAPE)], [(0, 0)], shape=(64, 64))
+        images = [image.replace(sky=0.9 * image.sky) for image in simulated.images]
+        catalog = MeanFieldVI().fit(images, seeds_of(simulated)).catalog
+        assert catalog["status"][0] == Status.CONVERGED
+        assert catalog["flags"][0] & int(Flag.RADIUS_AT_BOUND)
 
     def test_exposures_add_up(self):
         sources = [source(GALAXY, (3.0, 6.0, 9.0), **GALAXY_SHAPE)]

@@ -1,7 +1,8 @@
 """The evidence lower bound of mean-field inference, slow and obvious: pixels in NumPy, laws from SciPy.
 
-A source is described by the vector that `celestepy.inference.vi` uses: logit of P(star), u, v, log_radius, eta1, eta2,
-scaled logit of dev_fraction, then means and log variances of (log flux, colours) as a star, then as a galaxy.
+A source is described by the vector that `celestepy.inference.vi` uses: logit of P(star), u, v, that of log_radius in
+its box, eta1, eta2, that of dev_fraction in its box, then means and log variances of (log flux, colours) as a star,
+then as a galaxy.
 """
 
 from dataclasses import dataclass
@@ -31,7 +32,10 @@ class Factors:
         """Of a vector of 7 + 4 B entries."""
         means_star, logs_star, means_galaxy, logs_galaxy = np.split(np.asarray(x[7:]), 4)
         return cls(
-            star=expit(x[0]), position=np.array(x[1:3]), log_radius=x[3], eta=np.array(x[4:6]),
+            star=expit(x[0]),
+            position=np.array(x[1:3]),
+            log_radius=np.log(0.04) + np.log(28 / 0.04) * expit(x[3]),
+            eta=np.array(x[4:6]),
             dev_fraction=0.01 + 0.98 * expit(x[6]),
             mean={"star": means_star, "galaxy": means_galaxy},
             variance={"star": np.exp(logs_star), "galaxy": np.exp(logs_galaxy)},

@@ -12,11 +12,9 @@ import numpy as np
 from celestepy.inference.executors import run_tasks
 from celestepy.inference.groups import link
 from celestepy.inference.placement import Placement
-from celestepy.inference.vi.factors import factor_layout, type_weights
 from celestepy.inference.vi.neighbours import SourceLight, colour
 from celestepy.inference.vi.rows import source_row
 from celestepy.inference.vi.source_fit import SourceFit, SourceFitter
-from celestepy.model.parameters import GALAXY
 
 __all__ = ["BlockAscent"]
 
@@ -150,7 +148,4 @@ class BlockAscent:
         self.lights[k] = fit.light
         if first or fit.gain > _GAIN:
             self._changed[k] = self._step
-        at = factor_layout(len(self.prior.bands))
-        probable = type_weights(fit.x[at.type_logit])[GALAXY][0] > _PROBABLE
-        radius = np.exp(fit.x[at.shape.start]) if probable else 0.0
-        self.radii[k] = min(float(radius), 10 * self.fitter.fwhm)
+        self.radii[k] = fit.radius if fit.galaxy_probability > _PROBABLE else 0.0

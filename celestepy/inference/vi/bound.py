@@ -1,7 +1,5 @@
 """The evidence lower bound as a function of the factors of one source, all other sources held fixed."""
 
-import math
-
 import numpy as np
 
 from celestepy.inference.vi.factors import Geometry, Light, factor_layout, type_weights
@@ -10,10 +8,10 @@ from celestepy.model.parameters import KINDS
 __all__ = ["SourceBound"]
 
 # A natural unit of each parameter: how far a first Newton step may be trusted.
-_TYPE, _POSITION, _SHAPE, _MEAN, _LOG_VARIANCE = 2.0, 0.25, (0.5, 0.5, 0.5, 1.5), 0.5, 1.0
-# Beyond these a trial step is turned down: half-light radii over 70 pixels of SDSS and axis ratios below .01, as in the
-# paper's code, and for the rest whatever would overflow.
-_LIMITS = dict(type=60.0, position=30.0, shape=(math.log(28.0), 4.6, 4.6, 40.0), mean=25.0, log_variance=(-25.0, 4.0))
+_SCALES = dict(type_logit=2.0, position=0.25, radius=0.4, ellipticity=0.5, dev_fraction=1.5, mean=0.5, log_variance=1.0)
+# Beyond these a trial step is turned down: axis ratios below .01, as in the paper's code, and what would overflow.
+_LIMITS = dict(type_logit=60.0, position=30.0, radius=40.0, ellipticity=4.6, dev_fraction=40.0, mean=25.0)
+_LOG_VARIANCES = (-25.0, 4.0)
 # Curvature in nats per squared unit that is added to the Hessian of the iteration. It moves no optimum, but says that
 # directions of which the bound does not depend, such as the angle of what is surely a star, need not be followed.
 _DAMPING = 1e-3
@@ -140,13 +138,11 @@ def _amplitudes(light, weights):
 
 def _template(at):
     """Scale of each parameter, and the open interval that it must stay in."""
-    scale, low, high = np.ones(at.size), np.full(at.size, -np.inf), np.full(at.size, np.inf)
-    entries = [(at.type_logit, _TYPE, _LIMITS["type"]), (at.position, _POSITION, _LIMITS["position"]),
-               (at.shape, _SHAPE, np.array(_LIMITS["shape"]))]
-    for kind in KINDS:
-        entries.append((at.means[kind], _MEAN, _LIMITS["mean"]))
-        scale[at.log_variances[kind]] = _LOG_VARIANCE
-        low[at.log_variances[kind]], high[at.log_variances[kind]] = _LIMITS["log_variance"]
-    for where, unit, limit in entries:
-        scale[where], low[where], high[where] = unit, -limit, limit
+    scale, high = np.ones(at.size), np.full(at.size, np.inf)
+    for name, limit in _LIMITS.items():
+        for where in at.means.values() if name == "mean" else [getattr(at, name)]:
+            scale[where], high[where] = _SCALES[name], limit
+    low = -high
+    for where in at.log_variances.values():
+        scale[where], low[where], high[where] = _SCALES["log_variance"], *_LOG_VARIANCES
     return scale, low, high

@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from celestepy.inference.vi.factors import DEV_BOX, factor_layout, type_weights
+from celestepy.inference.vi.factors import DEV_FRACTION, LOG_RADIUS, factor_layout, type_weights
 from celestepy.model.parameters import KINDS
 from celestepy.model.prior_laws import Normal
 
@@ -120,7 +120,7 @@ class PriorBound:
 
     def __init__(self, prior):
         self.prior, self.at = prior, factor_layout(len(prior.bands))
-        n_bands, radius = len(prior.bands), self.at.shape.start
+        n_bands, radius = len(prior.bands), self.at.radius
         # brightness of a type and the radius within x; among these the log flux, and the log flux with the radius
         index = {kind: np.r_[self.at.brightness(kind), radius] for kind in KINDS}
         self._index = {kind: (rows, np.ix_(rows, rows)) for kind, rows in index.items()}
@@ -163,11 +163,12 @@ class PriorBound:
 
     def _add_shape(self, x, gradient, hessian):
         """Equations 45, 47 and 48, and the coordinate of 46; the radius itself goes with the flux."""
-        radius = self.at.shape.start
-        gradient[radius] -= 1.0  # per arcsec, not per ln(arcsec)
-        value = -float(x[radius])
-        value += self._add_axis_ratio(x, slice(radius + 1, radius + 3), gradient, hessian)
-        return value + self._add_dev_fraction(x, radius + 3, gradient, hessian)
+        radius = self.at.radius
+        log_radius, first, second = LOG_RADIUS.value(x[radius])
+        gradient[radius] -= first  # per arcsec, not per ln(arcsec)
+        hessian[radius, radius] -= second
+        value = self._add_axis_ratio(x, self.at.ellipticity, gradient, hessian)
+        return value + self._add_dev_fraction(x, self.at.dev_fraction, gradient, hessian) - log_radius
 
     def _add_axis_ratio(self, x, at, gradient, hessian):
         """Density by axis ratio and degrees: that by eta times h exp(h) pi / 90, h = hypot(eta1, eta2, softening)."""
@@ -183,10 +184,7 @@ class PriorBound:
     def _add_dev_fraction(self, x, at, gradient, hessian):
         """Beta law of dev_fraction itself, within its box."""
         a, b, location, scale, normalisation = self.prior.galaxy.dev_fraction.constants
-        low, high = DEV_BOX
-        inner = 0.5 * (1 + math.tanh(0.5 * x[at]))
-        d, first = low + (high - low) * inner, (high - low) * inner * (1 - inner)
-        second = first * (1 - 2 * inner)
+        d, first, second = DEV_FRACTION.value(x[at])
         # ln p(d) = ln p(logit d) - ln d - ln(1 - d), the logit shifted and stretched by the law
         logit = math.log(d / (1 - d))
         t, per_d = (logit - location) / scale, 1 / (d * (1 - d))
@@ -226,19 +224,23 @@ class PriorBound:
         # the entropy of a normal law
         gradient[n_bands:-1] += 0.5
         value += flux_value + 0.5 * float(np.sum(log_variance)) + 0.5 * n_bands * (1 + _LOG_2PI)
-        radius = self._radius(x[self.at.shape.start], float(mean[0]), float(variance[0]))
+        radius = self._radius(x[self.at.radius], float(mean[0]), float(variance[0]))
         gradient[radius_index] += radius[1]
         hessian[radius_block] += radius[2]
         return value + radius[0], gradient, hessian
 
-    def _radius(self, log_radius, mean, variance):
-        """Equation 46: expected log density of log_radius, over (mean, log variance of the log flux, log_radius)."""
+    def _radius(self, logit, mean, variance):
+        """Equation 46: expected log density of log_radius, over (mean, log variance of the log flux, its logit)."""
         law = self.prior.galaxy.log_radius
+        log_radius, first, second = LOG_RADIUS.value(logit)
         precision, slope = 1 / law.sd**2, law.slope
         offset = log_radius - law.mean - slope * (mean - law.pivot)
         spread = -0.5 * precision * slope**2 * variance
         value = -0.5 * (_LOG_2PI + precision * offset**2) - math.log(law.sd) + spread
-        gradient = np.array([precision * offset * slope, spread, -precision * offset])
-        hessian = -precision * np.outer([slope, 0.0, -1.0], [slope, 0.0, -1.0])
+        by_offset = np.array([-slope, 0.0, first])
+        gradient = -precision * offset * by_offset
+        gradient[1] += spread
+        hessian = -precision * np.outer(by_offset, by_offset)
         hessian[1, 1] += spread
+        hessian[2, 2] -= precision * offset * second
         return value, gradient, hessian

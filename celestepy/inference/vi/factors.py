@@ -22,14 +22,43 @@ from scipy.special import expit
 from celestepy.model.parameters import GALAXY, KINDS, Bands, layout
 from celestepy.model.transforms import curvature, to_scene
 
-__all__ = ["DEV_BOX", "FactorLayout", "Geometry", "factor_layout", "expected_light", "free_vector", "type_weights"]
-
-# dev_fraction is kept within these by a scaled logit, as in the paper's code: Beta laws may have poles at 0 and 1.
-DEV_BOX = (0.01, 0.99)
+__all__ = ["DEV_FRACTION", "LOG_RADIUS", "Box", "FactorLayout", "Geometry", "expected_light", "factor_layout",
+           "free_vector", "type_weights"]
 
 _ONE_BAND = Bands.of("x")
 _WITHOUT_FLUX = np.array([0, 1, 3, 4, 5, 6])  # of a galaxy's free vector in one band
 _BLOCK_WITHOUT_FLUX = np.ix_(_WITHOUT_FLUX, _WITHOUT_FLUX)
+
+
+@dataclass(frozen=True)
+class Box:
+    """Bounds that a parameter is kept within by a scaled logit, as in the paper's code.
+
+    Attributes
+    ----------
+    low, high : float
+        The bounds.
+    """
+
+    low: float
+    high: float
+
+    def value(self, logit):
+        """The parameter, and its first and second derivative by the logit."""
+        share = float(expit(logit))
+        first = (self.high - self.low) * share * (1 - share)
+        return self.low + (self.high - self.low) * share, first, first * (1 - 2 * share)
+
+    def logit(self, value):
+        """Inverse of `value`, for the middle 96% of the box; beyond, that of the nearer end."""
+        share = np.clip((value - self.low) / (self.high - self.low), 0.02, 0.98)
+        return float(np.log(share / (1 - share)))
+
+
+# Half-light radii up to 70 pixels of SDSS: a galaxy that explains an error of the sky grows without limit.
+LOG_RADIUS = Box(float(np.log(0.04)), float(np.log(28.0)))
+# Beta laws may have poles at 0 and 1.
+DEV_FRACTION = Box(0.01, 0.99)
 
 
 @dataclass(frozen=True)
@@ -44,8 +73,8 @@ class FactorLayout:
         Logit of the probability of a star.
     position : slice
         u, v of the point mass (arcsec about the seed).
-    shape : slice
-        log_radius, eta1, eta2 and the scaled logit of dev_fraction of the point mass.
+    radius, ellipticity, dev_fraction : int, slice, int
+        Of the point mass: the logit of log_radius in its `Box`, eta1, eta2, and that of dev_fraction.
     geometry : slice
         Position and shape together.
     means, log_variances : dict of slice
@@ -56,7 +85,9 @@ class FactorLayout:
     size: int
     type_logit: int
     position: slice
-    shape: slice
+    radius: int
+    ellipticity: slice
+    dev_fraction: int
     geometry: slice
     means: dict
     log_variances: dict
@@ -81,7 +112,7 @@ def factor_layout(n_bands):
     """
     starts = {kind: 7 + 2 * n_bands * i for i, kind in enumerate(KINDS)}
     return FactorLayout(
-        n_bands, 7 + 4 * n_bands, 0, slice(1, 3), slice(3, 7), slice(1, 7),
+        n_bands, 7 + 4 * n_bands, 0, slice(1, 3), 3, slice(4, 6), 6, slice(1, 7),
         means={kind: slice(start, start + n_bands) for kind, start in starts.items()},
         log_variances={kind: slice(start + n_bands, start + 2 * n_bands) for kind, start in starts.items()},
     )
@@ -153,7 +184,7 @@ class Geometry:
     Parameters
     ----------
     parameters : (6,) array
-        u, v, log_radius, eta1, eta2 and the scaled logit of dev_fraction.
+        u, v, the logit of log_radius in its box, eta1, eta2, and that of dev_fraction.
 
     Attributes
     ----------
@@ -164,20 +195,27 @@ class Geometry:
     """
 
     def __init__(self, parameters):
+        self._radius, self._dev = LOG_RADIUS.value(parameters[2]), DEV_FRACTION.value(parameters[5])
         self._theta = np.zeros(7)  # of a flux of one, which does not matter
         self._theta[_WITHOUT_FLUX] = parameters
+        self._theta[3] = self.log_radius = self._radius[0]
         scene, jacobian = to_scene(GALAXY, self._theta, _ONE_BAND)
         self.values, self.jacobian = scene[1:], jacobian[1:, _WITHOUT_FLUX]
-        low, high = DEV_BOX
-        self.values[2] = low + (high - low) * self.values[2]
-        self.jacobian[2] *= high - low
+        self.jacobian[:, 2] *= self._radius[1]
+        self.values[2], self.jacobian[2, 5], _ = self._dev
 
     def curvature(self, gradient):
         """Second derivatives contracted with a gradient (6,) by the values, shape (6, 6)."""
-        scaled = np.zeros(7)
-        scaled[1:] = gradient
-        scaled[3] *= DEV_BOX[1] - DEV_BOX[0]
-        return curvature(GALAXY, self._theta, scaled, _ONE_BAND)[_BLOCK_WITHOUT_FLUX]
+        shape_only = np.zeros(7)
+        shape_only[4:] = gradient[3:]
+        result = curvature(GALAXY, self._theta, shape_only, _ONE_BAND)[_BLOCK_WITHOUT_FLUX]
+        _, first, second = self._radius
+        result[2] *= first
+        result[:, 2] *= first
+        # d S / d log_radius = 2 S
+        result[2, 2] += 2 * float(gradient[3:] @ self.values[3:]) * second
+        result[5, 5] += gradient[2] * self._dev[2]
+        return result
 
 
 def expected_light(x, matrix):
@@ -225,7 +263,8 @@ def free_vector(x, kind, n_bands):
     theta[free.position] = x[at.position]
     theta[free.log_fluxes] = x[at.means[kind]]
     if kind == GALAXY:
-        theta[free.log_radius : free.logit_dev] = x[at.shape][:3]
-        fraction = Geometry(x[at.geometry]).values[2]
+        fraction, _, _ = DEV_FRACTION.value(x[at.dev_fraction])
+        theta[free.log_radius], _, _ = LOG_RADIUS.value(x[at.radius])
+        theta[free.ellipticity] = x[at.ellipticity]
         theta[free.logit_dev] = np.log(fraction / (1 - fraction))
     return theta

@@ -5,7 +5,7 @@ import numpy as np
 from celestepy.catalog.flags import Flag, Status
 from celestepy.inference.placement import Contribution
 from celestepy.inference.rows import Row, blank_row
-from celestepy.inference.vi.factors import factor_layout, free_vector
+from celestepy.inference.vi.factors import LOG_RADIUS, factor_layout, free_vector
 from celestepy.model.parameters import GALAXY, KINDS, STAR, layout
 
 __all__ = ["POINT_MASS_SD", "source_row"]
@@ -13,6 +13,7 @@ __all__ = ["POINT_MASS_SD", "source_row"]
 #: Width that stands for a point mass in the catalogue: arcsec for positions, and for the coordinates of the shape.
 POINT_MASS_SD = 1e-3
 _LOW_SNR = 5.0
+_NEAR = 0.1  # in ln(radius): less is no distance from the bound
 
 
 def source_row(fit, group, prior):
@@ -39,6 +40,7 @@ def source_row(fit, group, prior):
     columns = dict(fit.diagnostics)
     bands_seen, converged = columns.pop("bands_seen"), fit.minimum.converged
     conditions = {Flag.BLENDED: group >= 0, Flag.NOT_CONVERGED: not converged,
+                  Flag.RADIUS_AT_BOUND: np.log(fit.radius) > LOG_RADIUS.high - _NEAR,
                   Flag.LOW_SNR: columns["snr"] < _LOW_SNR, Flag.BAND_MISSING: bands_seen < len(prior.bands)}
     columns |= dict(
         log_evidence_star=fit.given_type[STAR], log_evidence_galaxy=fit.given_type[GALAXY], group_id=group,

@@ -8,9 +8,10 @@ from celestepy.inference.group_fit import GroupFitter
 from celestepy.inference.newton import Minimum
 from celestepy.inference.vi.bound import SourceBound
 from celestepy.inference.vi.divergence import PriorBound
-from celestepy.inference.vi.factors import expected_light
+from celestepy.inference.vi.factors import expected_light, factor_layout, type_weights
 from celestepy.inference.vi.neighbours import SourceLight, neighbour_maps
 from celestepy.inference.vi.starts import first_factors
+from celestepy.model.parameters import GALAXY
 from celestepy.model.pixel_rate import MeanFieldPixels
 
 __all__ = ["SourceFit", "SourceFitter"]
@@ -52,6 +53,18 @@ class SourceFit:
     n_iterations: int
     given_type: dict
     diagnostics: dict = field(repr=False)
+
+    @property
+    def radius(self):
+        """Circularised half-light radius (arcsec) of the galaxy."""
+        u_u, u_v, v_v = self.light.geometry[3:]
+        return float((u_u * v_v - u_v**2) ** 0.25)
+
+    @property
+    def galaxy_probability(self):
+        """Probability of the galaxy."""
+        at = factor_layout(len(self.light.amplitudes))
+        return type_weights(self.x[at.type_logit])[GALAXY][0]
 
 
 class SourceFitter:

@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
+from scipy.special import expit
 
 from celestepy.inference.starts import LinearFluxes, start_vector
-from celestepy.inference.vi.factors import DEV_BOX, factor_layout
+from celestepy.inference.vi.factors import DEV_FRACTION, LOG_RADIUS, factor_layout
 from celestepy.model.parameters import GALAXY, KINDS, layout
 from celestepy.model.transforms import to_scene
 
@@ -49,10 +50,9 @@ def first_factors(data, neighbours, placement, prior, fwhm):
         free = layout(kind, len(bands))
         x[at.means[kind]] = theta[free.log_fluxes]
         x[at.log_variances[kind]] = _log_variances(linear, kind, theta, bands)
-    x[at.shape] = theta[free.log_radius :]
-    low, high = DEV_BOX
-    inner = np.clip((1 / (1 + np.exp(-theta[free.logit_dev])) - low) / (high - low), 0.02, 0.98)
-    x[at.shape.stop - 1] = np.log(inner / (1 - inner))
+    # the last one is the galaxy's
+    x[at.radius], x[at.ellipticity] = LOG_RADIUS.logit(theta[free.log_radius]), theta[free.ellipticity]
+    x[at.dev_fraction] = DEV_FRACTION.logit(expit(theta[free.logit_dev]))
     return x
 
 
