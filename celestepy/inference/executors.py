@@ -37,20 +37,25 @@ def run_tasks(function, tasks, *, executor=None, progress=False, description="")
     interrupted : bool
         Whether Ctrl-C stopped the run.
     """
-    results, interrupted = [], False
+    # Kept where they are made: threads may have finished more than the loop below has seen when Ctrl-C comes.
+    results, interrupted = [None] * len(tasks), False
+
+    def work(number):
+        results[number] = function(tasks[number])
+        return number, results[number]
+
     # One thread per fit: threaded linear algebra on matrices this small only makes the threads wait for each other.
-    with (
-        threadpool_limits(1),
-        tqdm(total=len(tasks), desc=description, disable=not progress, unit="group", leave=False) as bar,
-    ):
+    bar_options = dict(desc=description, disable=not progress, unit="group", leave=False)
+    with threadpool_limits(1), tqdm(total=len(tasks), **bar_options) as bar:
         try:
-            for result in _map(function, tasks, executor):
-                results.append(result)
+            for number, result in _map(work, range(len(tasks)), executor):
+                results[number] = result
                 bar.update()
         except KeyboardInterrupt:
             interrupted = True
-            log.warning("interrupted: %s: %d of %d groups are finished", description or "run", len(results), len(tasks))
-    return results + [None] * (len(tasks) - len(results)), interrupted
+            finished = sum(result is not None for result in results)
+            log.warning("interrupted: %s: %d of %d groups are finished", description or "run", finished, len(tasks))
+    return list(results), interrupted  # a copy: after Ctrl-C a thread may still be at work
 
 
 def _map(function, tasks, executor):
