@@ -51,7 +51,7 @@ FLAG_MEANING = {
     Flag.BLENDED: "fitted together with neighbours: their errors are included in this row's",
     Flag.GROUP_WINDOWED: "the group was too large for one fit and was fitted in overlapping windows",
     Flag.NOT_CONVERGED: "a fit of either type stopped before it converged",
-    Flag.RADIUS_AT_BOUND: "the galaxy's radius ended at the limit of its prior",
+    Flag.RADIUS_AT_BOUND: "the galaxy is larger than its patch: its radius and fluxes are extrapolated",
     Flag.LOW_SNR: "too faint for the colours or the shape to say more than the prior",
     Flag.DUPLICATE_SEED: "another seed lies at the same place",
     Flag.EXISTENCE_DOUBTFUL: "the images are explained about as well without this source",

@@ -112,7 +112,7 @@ class LaplaceFit:
         """
         images = checked_images(images)
         prior = _in_bands_of(images, Prior.default() if prior is None else prior)
-        seeds = read_seeds(seeds)
+        seeds = read_seeds(seeds).with_fluxes(images)
         first = seeds.first_of_each()
         sweeps = Sweeps(self, images, seeds.rows(first), prior)
         run = dict(executor=executor, progress=progress)

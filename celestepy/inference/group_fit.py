@@ -94,8 +94,13 @@ class GroupFitter:
             result[kind] = vectors
         return result
 
-    def quick(self, members, contributions):
+    def quick(self, members, contributions, known=None):
         """A single joint fit with all sources as galaxies, which stars are a limit of.
+
+        Parameters
+        ----------
+        members, contributions, known
+            As in `full`.
 
         Returns
         -------
@@ -106,7 +111,7 @@ class GroupFitter:
         if data is None:
             return None
         posterior = self.posterior(data)
-        vectors = self.starts(data, (GALAXY,))[GALAXY]
+        vectors = self.starts(data, (GALAXY,), known)[GALAXY]
         loose = TrustRegion(max_iterations=30, tolerance=0.05)
         return fit_hypothesis(posterior, [GALAXY] * len(members), vectors, loose, refine=False)
 

@@ -1,11 +1,13 @@
 """Seeds as the engines need them: plain arrays in degrees and arcseconds."""
 
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import astropy.units as u
 import numpy as np
 from scipy.spatial import cKDTree
+
+from celestepy.detection.seeds import Seeds
 
 __all__ = ["SeedArrays", "read_seeds"]
 
@@ -83,6 +85,22 @@ class SeedArrays:
             np.concatenate([self.found, np.ones(n, dtype=bool)]),
         )
 
+    def with_fluxes(self, images):
+        """These seeds, with fluxes of point sources measured on the images if none are known in any of their bands.
+
+        Without any, a source would take its neighbours' light for its own in the first fit.
+        """
+        if any(image.band in self.fluxes for image in images):
+            return self
+        on = np.any([_is_on(image, self.ra, self.dec) for image in images], axis=0)
+        fluxes = {}
+        if on.any():
+            measured = Seeds.from_table({"ra": self.ra[on], "dec": self.dec[on]}, images)
+            for band, flux in zip(measured.bands, measured.flux.T, strict=True):
+                fluxes[band] = np.zeros(len(self))
+                fluxes[band][on] = np.nan_to_num(flux)
+        return replace(self, fluxes=fluxes)
+
     def tangent_plane(self):
         """Offsets from the middle of the seeds to the East and North (arcsec), shape (S, 2)."""
         if not len(self):
@@ -90,6 +108,12 @@ class SeedArrays:
         east = (self.ra - self.ra[0] + 180) % 360 - 180
         cosine = np.cos(np.radians(self.dec))
         return np.column_stack([east * cosine, self.dec - self.dec[0]]) * 3600
+
+
+def _is_on(image, ra, dec):
+    x, y = image.sky_to_pixel(ra, dec)
+    ny, nx = image.shape
+    return (x > -0.5) & (x < nx - 0.5) & (y > -0.5) & (y < ny - 0.5)
 
 
 def read_seeds(seeds):

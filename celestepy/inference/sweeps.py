@@ -2,11 +2,12 @@
 
 import logging
 import time
+from functools import partial
 
 import numpy as np
 
-from celestepy.images.wcs import from_tangent_offsets
-from celestepy.inference.companions import may_be_pair, missing_peaks, try_split
+from celestepy.images.wcs import from_tangent_offsets, tangent_offsets
+from celestepy.inference.companions import may_be_pair, missing_peaks, try_companion, try_split
 from celestepy.inference.executors import run_tasks
 from celestepy.inference.group_fit import GroupFitter, contribution
 from celestepy.inference.groups import link, windows
@@ -18,6 +19,8 @@ __all__ = ["Sweeps"]
 
 log = logging.getLogger(__name__)
 
+# Passes of the first sweep over the field.
+_PASSES = 2
 # A source is subtracted from patches up to this many FWHM (plus its own half-light radii) away.
 _REACH_FWHM, _REACH_RADII = 5.0, 4.0
 # A source that moves farther than this many standard deviations of its seed's position is not where it was seen.
@@ -76,15 +79,16 @@ class Sweeps:
         return {k: self.contributions[k] for k in near.tolist() if k not in members}
 
     def first(self, only=None, **run):
-        """One joint fit of every group as galaxies, the brightest first; of groups with some sources `only`.
+        """Joint fits of every group as galaxies, the brightest first; of groups with some sources `only`.
 
         Groups are done in tiers of brightness, each knowing the fits of the tiers before it: a faint source beside a
-        bright galaxy would otherwise be drawn into whatever the first guess of that galaxy leaves over.
+        bright galaxy would otherwise be drawn into whatever the first guess of that galaxy leaves over. The bright ones
+        have then to be fitted again, without the light of the faint ones that they took for their own.
         """
         _, tasks = self._windows()
         if only is not None:
             tasks = [task for task in tasks if only.intersection(task[0])]
-        tiers = self._tiers(tasks)
+        tiers = self._tiers(tasks) * _PASSES
         for number, tier in enumerate(tiers, 1):
             results, interrupted = run_tasks(self._quick, tier, description=f"first sweep {number}/{len(tiers)}", **run)
             if interrupted:
@@ -107,7 +111,7 @@ class Sweeps:
     def _quick(self, task):
         members, _ = task
         try:
-            return self.fitter.quick(members, self._neighbours(members))
+            return self.fitter.quick(members, self._neighbours(members), self.vectors)
         except Exception:  # one bad source must not end the run; the second sweep reports it
             log.exception("first sweep failed for the sources %s", members)
             return None
@@ -126,28 +130,33 @@ class Sweeps:
         peaks = missing_peaks(
             self.placement, self.contributions, labels, self.settings.search_threshold, _SEARCH_FWHM * self.fitter.fwhm
         )
-        peaks = peaks[self._stands_out(peaks)]
+        stands_out = self._stands_out(peaks)
+        candidates = self._candidates(labels, peaks, stands_out)
+        splits, interrupted = run_tasks(partial(self._split, peaks), candidates, description="splitting", **run)
+        splits = _best_of_each_source(candidates, splits)
+        changed = self._add_splits([split for _, split in splits])
+        stands_out[[peak for peak, _ in splits if peak is not None]] = False
+        alone = peaks[stands_out]
+        if len(alone):
+            fluxes = {band: np.maximum(flux, 0) for band, flux in zip(alone.bands, alone.flux.T, strict=True)}
+            changed |= self._add(alone.ra, alone.dec, fluxes)
+        log.info("%d residual peaks and %d splits among %d candidates", len(alone), len(splits), len(candidates))
+        return interrupted or (bool(changed) and self.first(only=changed, **run))
+
+    def _candidates(self, labels, peaks, stands_out):
+        """Sources that may be two: with the number of the peak beside them, or None for two along a galaxy's axis."""
         single = np.bincount(labels)[labels] == 1 if len(labels) else np.zeros(0, bool)
-        near_peak = set(np.flatnonzero(np.isin(labels, np.asarray(peaks["group"]))).tolist()) if len(peaks) else set()
-        candidates = [
-            k
+        near_peak = np.isin(labels, np.asarray(peaks["group"])[stands_out])
+        pairs = [
+            (k, None)
             for k in self.vectors
             if single[k]
-            and k not in near_peak
+            and not near_peak[k]
             and may_be_pair(self.vectors[k][GALAXY], len(self.bands), self.fitter.fwhm)
         ]
-        splits, interrupted = run_tasks(self._split, candidates, description="splitting", **run)
-        changed = self._add_splits([split for split in splits if split is not None])
-        if len(peaks):
-            fluxes = {band: np.maximum(flux, 0) for band, flux in zip(peaks.bands, peaks.flux.T, strict=True)}
-            changed |= self._add(peaks.ra, peaks.dec, fluxes)
-        log.info(
-            "%d residual peaks and %d splits among %d candidates",
-            len(peaks),
-            sum(s is not None for s in splits),
-            len(candidates),
-        )
-        return interrupted or (bool(changed) and self.first(only=changed, **run))
+        places = zip(peaks.ra, peaks.dec, strict=True)
+        nearest = [int(np.argmin(self._distances(ra, dec))) for ra, dec in places] if len(labels) else []
+        return pairs + [(k, peak) for peak, k in enumerate(nearest) if k in self.vectors]
 
     def _stands_out(self, peaks):
         """Peaks that are no mere error of the model of the source beside them."""
@@ -157,15 +166,25 @@ class Sweeps:
         order = [self.bands.names.index(band) for band in peaks.bands]
         keep = np.zeros(len(peaks), dtype=bool)
         for i, (ra, dec) in enumerate(zip(peaks.ra, peaks.dec, strict=True)):
-            east = (self.seeds.ra - ra) * np.cos(np.radians(dec)) * 3600
-            near = np.hypot(east, (self.seeds.dec - dec) * 3600) < _SEARCH_FWHM * self.fitter.fwhm + 2 * self.radii
+            near = self._distances(ra, dec) < _SEARCH_FWHM * self.fitter.fwhm + 2 * self.radii
             beside = total[near][:, order].max(axis=0) if near.any() else np.zeros(len(order))
             keep[i] = np.max(peaks.flux[i] / np.maximum(beside, 1e-9)) > _LEAST_SHARE
         return keep
 
-    def _split(self, k):
+    def _distances(self, ra, dec):
+        """Distance of every source from a place (arcsec)."""
+        east = ((self.seeds.ra - ra + 180) % 360 - 180) * np.cos(np.radians(dec))
+        return 3600 * np.hypot(east, self.seeds.dec - dec)
+
+    def _split(self, peaks, candidate):
+        k, peak = candidate
+        vector, light = self.vectors[k][GALAXY], (self._neighbours([k]), {k: self.contributions[k]})
         try:
-            return try_split(self.fitter, k, self.vectors[k][GALAXY], self._neighbours([k]), {k: self.contributions[k]})
+            if peak is None:
+                return try_split(self.fitter, k, vector, *light)
+            offset = tangent_offsets(peaks.ra[peak], peaks.dec[peak], self.seeds.ra[k], self.seeds.dec[k])
+            flux = peaks.flux[peak, [peaks.bands.index(band) for band in self.bands]]
+            return try_companion(self.fitter, k, vector, np.array(offset), flux, *light)
         except Exception:  # one bad source must not end the run; it simply stays whole
             log.exception("splitting failed for the source %d", k)
             return None
@@ -233,3 +252,12 @@ class Sweeps:
         for result in results:
             rows.update(result or {})
         return rows, interrupted
+
+
+def _best_of_each_source(candidates, splits):
+    """For every source that has a split, that of most evidence, with the number of its peak."""
+    best = {}
+    for (k, peak), split in zip(candidates, splits, strict=True):
+        if split is not None and (k not in best or split.gain > best[k][1].gain):
+            best[k] = peak, split
+    return list(best.values())
