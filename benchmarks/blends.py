@@ -225,16 +225,15 @@ def main():
     add_output_options(parser)
     options = parser.parse_args()
     realisations = min(options.realisations, 3) if options.quick else options.realisations
-    report, everything = {}, []
+    report = {}
     for seeds in options.seeds:
         for name, scene in SCENES.items():
             figures = scene_figures(scene, fit_scene(scene, realisations, seeds))
             print_figures(f"=== {name}, seeds from {seeds}, {realisations} realisations", figures)
-            report[f"{name}, {seeds}"] = figures
-            everything += figures
+            print(f"{name}: {verdict(figures)}")
+            report[f"{name}, seeds from {seeds}"] = figures
     profiles = profile_figures()
     print_figures("r flux over truth of one galaxy without noise, by what GalSim draws", profiles)
-    print(f"\nblends: {verdict(everything)}")
     write_report(report | {"profiles": profiles}, options.json)
 
 

@@ -94,10 +94,12 @@ class Stamps:
         return [image for k in exposures for image in self.images[k] if image.band in bands]
 
     def fit(self, exposures, prior=None, bands=BANDS):
-        """The joint fit, and the row of each source of the coadd catalogue in it."""
-        images = self.chosen(exposures, bands)
+        """The joint fit, and the row of each source of the coadd catalogue in it.
+
+        The engine is called itself, because it takes seeds outside the images too, whose light falls into them.
+        """
         engine = LaplaceFit(search=False, drop_doubtful=False)
-        result = make_catalog(images, self.seeds, method=engine, prior=prior and prior.for_bands(bands))
+        result = engine.fit(self.chosen(exposures, bands), self.seeds, prior=prior)
         match = crossmatch(self.coadd, result.catalog)
         return result, match.right
 

@@ -52,6 +52,15 @@ class Figure:
         return bool(above and (self.high is None or self.value <= self.high))
 
     @property
+    def verdict(self):
+        """Whether the target is met, in words."""
+        if self.met is None or self.met:
+            return "" if self.met is None else "MET"
+        low, high = -np.inf if self.low is None else self.low, np.inf if self.high is None else self.high
+        miss = max(low - self.value, self.value - high)
+        return "within +-" if self.error is not None and miss <= self.error else "not met"
+
+    @property
     def target(self):
         """The target in words."""
         if self.low is not None and self.high is not None:
@@ -69,17 +78,17 @@ def print_figures(title, figures, others=()):
         error = "" if figure.error is None else f"{figure.error:.3f}"
         columns = "".join(f"{'' if value is None else format(value, '.3f'):>10s}" for value in figure.others)
         columns = columns.ljust(10 * len(others))
-        word = {None: "", True: "MET", False: "not met"}[figure.met]
-        line = f"{figure.name:36s}{figure.value:9.3f}{error:>8s}{columns}  {figure.target:14s}{word:8s}{figure.note}"
-        print(line.rstrip())
+        found = f"{figure.name:36s}{figure.value:9.3f}{error:>8s}{columns}"
+        print(f"{found}  {figure.target:14s}{figure.verdict:10s}{figure.note}".rstrip())
 
 
 def verdict(figures):
-    """One line: how many of the figures that have a target meet it."""
+    """One line: how many of the figures that have a target meet it, and which do not."""
     aimed = [figure for figure in figures if figure.has_target]
-    missed = [figure.name for figure in aimed if not figure.met]
+    missed = [figure for figure in aimed if not figure.met]
+    names = [figure.name + (" (within its error)" if figure.verdict != "not met" else "") for figure in missed]
     line = f"{len(aimed) - len(missed)} of {len(aimed)} targets met"
-    return f"{line}; not met: {', '.join(missed)}" if missed else line
+    return f"{line}; not met: {', '.join(names)}" if missed else line
 
 
 def add_output_options(parser):
