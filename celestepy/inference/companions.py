@@ -93,7 +93,7 @@ def try_companion(fitter, k, vector, offset, fluxes, contributions, own):
     """Compare a galaxy with a galaxy and a star at a peak of its residuals.
 
     A galaxy that has swallowed a star leaves little of it in the residuals: what counts is how bright the star becomes
-    when it is fitted with the galaxy.
+    when it is fitted with the galaxy. A second galaxy is not tried, since real galaxies have parts that look like one.
 
     Parameters
     ----------
