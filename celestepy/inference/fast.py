@@ -13,6 +13,7 @@ import numpy as np
 from celestepy.detection.seed_table import checked_images
 from celestepy.inference.newton import TrustRegion
 from celestepy.inference.result import assemble
+from celestepy.inference.rows import source_rows
 from celestepy.inference.seed_table import read_seeds
 from celestepy.inference.sweeps import Sweeps
 from celestepy.model.priors import Prior
@@ -110,17 +111,37 @@ class LaplaceFit:
         TypeError
             If an argument is of another type than those above.
         """
+        return self.run(images, seeds, prior, executor=executor, progress=progress)
+
+    def run(self, images, seeds, prior=None, *, engine=None, make_rows=source_rows, **run):
+        """Fit a field, and let another engine make the rows of each fitted group.
+
+        Parameters
+        ----------
+        images, seeds, prior
+            As in `fit`.
+        engine : object, optional
+            Engine that the result is from, with ``name`` and ``settings()``; by default this one.
+        make_rows : callable
+            Makes rows of a fitted group, see `~celestepy.inference.rows.source_rows`.
+        **run
+            ``executor`` and ``progress``, as in `fit`.
+
+        Returns
+        -------
+        `~celestepy.inference.result.Result`
+            Catalogue, verdicts and settings.
+        """
         images = checked_images(images)
         prior = _in_bands_of(images, Prior.default() if prior is None else prior)
         seeds = read_seeds(seeds).with_fluxes(images)
         first = seeds.first_of_each()
         sweeps = Sweeps(self, images, seeds.rows(first), prior)
-        run = dict(executor=executor, progress=progress)
         interrupted = sweeps.first(**run)
         if self.search and not interrupted:
             interrupted = sweeps.search(**run)
-        fits, interrupted = sweeps.second(**run) if not interrupted else ({}, True)
-        return assemble(sweeps, fits, seeds.rows(~first), self, interrupted)
+        fits, interrupted = sweeps.second(make_rows, **run) if not interrupted else ({}, True)
+        return assemble(sweeps, fits, seeds.rows(~first), engine or self, interrupted)
 
 
 def _in_bands_of(images, prior):

@@ -222,8 +222,15 @@ class Sweeps:
         self.contributions[k] = self._star(k)
         self.radii[k] = 0.0
 
-    def second(self, **run):
+    def second(self, make_rows=source_rows, **run):
         """Types, evidences and existence for every group.
+
+        Parameters
+        ----------
+        make_rows : callable
+            Makes rows of a fitted group, see `~celestepy.inference.rows.source_rows`.
+        **run
+            See `~celestepy.inference.executors.run_tasks`.
 
         Returns
         -------
@@ -240,7 +247,7 @@ class Sweeps:
             start = time.perf_counter()
             try:
                 fit = self.fitter.full(members, self._neighbours(members), self.contributions, self.vectors)
-                rows = source_rows(fit, centres, int(labels[centres[0]]), self.fitter)
+                rows = make_rows(fit, centres, int(labels[centres[0]]), self.fitter)
             except Exception as error:  # one bad source must not end the run; its rows carry the message
                 log.exception("fit failed for the sources %s", members)
                 rows = dict.fromkeys(centres, error)
