@@ -1,6 +1,6 @@
 """The fast mode: every group of overlapping sources fitted jointly, under each assignment of types, by Newton's method.
 
-The field is swept twice. The first sweep fits every group once, as galaxies, so that each source is known well enough
+The field is swept twice. The first sweep fits every group as galaxies until each source is known well enough
 to be subtracted from its neighbours' patches. The second takes the groups anew, with the sizes found, and does the
 whole work: types, evidences, covariances, existence. A group's result depends on the first sweep alone, never on the
 order in which groups are done, so that it is the same for any number of workers.

@@ -8,34 +8,37 @@ from scipy.spatial import cKDTree
 __all__ = ["link", "overlap", "windows"]
 
 
-def overlap(distance, sigma1, sigma2):
-    """Cosine between the images of two sources, taken as round Gaussians.
+def overlap(offset, first, second):
+    """Cosine between the images of two sources, taken as Gaussians.
 
     Parameters
     ----------
-    distance : array_like
-        Separation of the sources.
-    sigma1, sigma2 : array_like
-        Widths of their images, PSF included, in the same unit.
+    offset : array_like
+        Separations of the sources, shape (..., 2).
+    first, second : array_like
+        Covariances of their images, PSF included, in the same unit squared, shape (..., 2, 2).
 
     Returns
     -------
     `~numpy.ndarray`
         ``<p1, p2> / sqrt(<p1, p1> <p2, p2>)`` for uniform noise; 1 for equal, coincident images.
     """
-    total = np.asarray(sigma1) ** 2 + np.asarray(sigma2) ** 2
-    return 2 * np.asarray(sigma1) * np.asarray(sigma2) / total * np.exp(-0.5 * np.asarray(distance) ** 2 / total)
+    offset, first, second = (np.asarray(part, dtype=float) for part in (offset, first, second))
+    total = first + second
+    areas = np.linalg.det(first) * np.linalg.det(second)
+    pull = np.linalg.solve(total, offset[..., None])[..., 0]
+    return 2 * areas**0.25 / np.sqrt(np.linalg.det(total)) * np.exp(-0.5 * np.sum(offset * pull, axis=-1))
 
 
-def link(positions, sigmas, threshold=0.05):
+def link(positions, widths, threshold=0.05):
     """Groups of sources whose images overlap.
 
     Parameters
     ----------
     positions : array_like
         Tangent-plane positions in arcsec, shape (S, 2).
-    sigmas : array_like
-        Gaussian widths of the sources' images in arcsec, shape (S,).
+    widths : array_like
+        Gaussian widths of the sources' images in arcsec, shape (S,), or their covariances, shape (S, 2, 2).
     threshold : float
         Smallest cosine between two images that links them; ignoring weaker overlaps widens or narrows errors
         by at most 4%.
@@ -47,15 +50,15 @@ def link(positions, sigmas, threshold=0.05):
     neighbours : list of `~numpy.ndarray`
         Sources directly linked with each source, the most overlapping first.
     """
-    positions, sigmas = np.asarray(positions, dtype=float), np.asarray(sigmas, dtype=float)
+    positions, widths = np.asarray(positions, dtype=float), np.asarray(widths, dtype=float)
     n_sources = len(positions)
     if n_sources == 0:
         return np.zeros(0, dtype=int), []
-    reach = np.sqrt(2 * np.log(1 / threshold)) * np.sqrt(2) * sigmas.max()
-    pairs = cKDTree(positions).query_pairs(reach, output_type="ndarray")
+    covariances = widths[:, None, None] ** 2 * np.eye(2) if widths.ndim == 1 else widths
+    sigma = np.sqrt(np.linalg.eigvalsh(covariances).max())
+    pairs = cKDTree(positions).query_pairs(2 * sigma * np.sqrt(np.log(1 / threshold)), output_type="ndarray")
     first, second = pairs[:, 0], pairs[:, 1]
-    distance = np.linalg.norm(positions[first] - positions[second], axis=1)
-    cosine = overlap(distance, sigmas[first], sigmas[second])
+    cosine = overlap(positions[first] - positions[second], covariances[first], covariances[second])
     keep = cosine > threshold
     first, second, cosine = first[keep], second[keep], cosine[keep]
     graph = coo_matrix((np.ones(len(first)), (first, second)), shape=(n_sources, n_sources))

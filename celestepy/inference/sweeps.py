@@ -19,8 +19,10 @@ __all__ = ["Sweeps"]
 
 log = logging.getLogger(__name__)
 
-# Passes of the first sweep over the field.
-_PASSES = 2
+# Passes of the first sweep: over the whole field, and at most. The later ones are of sources beside others that still
+# change by so many standard deviations, if the cosine between their images, though too small to link them, is above:
+_PASSES, _MOST_PASSES = 2, 6
+_SETTLED, _WEAK_LINK = 0.2, 0.005
 # A source is subtracted from patches up to this many FWHM (plus its own half-light radii) away.
 _REACH_FWHM, _REACH_RADII = 5.0, 4.0
 # A source that moves farther than this many standard deviations of its seed's position is not where it was seen.
@@ -66,9 +68,20 @@ class Sweeps:
         return Contribution(np.array([False]), scene)
 
     def _windows(self):
-        sigmas = np.hypot(self.fitter.fwhm / 2.355, 0.8 * self.radii)
-        labels, neighbours = link(self.offsets, sigmas, self.settings.link_threshold)
+        labels, neighbours = self._links(self.settings.link_threshold)
         return labels, windows(labels, neighbours, self.settings.max_group)
+
+    def _links(self, threshold):
+        psf = (self.fitter.fwhm / 2.355) ** 2 * np.eye(2)
+        return link(self.offsets, psf + 0.64 * self._shapes(), threshold)
+
+    def _shapes(self):
+        """Covariance-like matrix of each source's half-light ellipse (arcsec^2), zero for what is not known."""
+        at = scene_layout(len(self.bands))
+        rows = [self.contributions[k].scenes[0, at.shape] for k in range(len(self.seeds))]
+        shapes = np.array(rows).reshape(-1, 3)[:, [0, 1, 1, 2]].reshape(-1, 2, 2)
+        size = np.sqrt(np.maximum(np.linalg.det(shapes), 1e-30)) if len(shapes) else np.ones(0)
+        return shapes * np.minimum(self.radii**2 / size, 1.0)[:, None, None]  # of radii that are kept in bounds
 
     def _neighbours(self, members):
         """Contributions of the sources near a group."""
@@ -85,19 +98,35 @@ class Sweeps:
         bright galaxy would otherwise be drawn into whatever the first guess of that galaxy leaves over. The bright ones
         have then to be fitted again, without the light of the faint ones that they took for their own.
         """
+        for number in range(1, _MOST_PASSES + 1):
+            moved, interrupted = self._pass(number, only, run)
+            if interrupted:
+                return True
+            if number >= _PASSES:
+                only = self._beside(moved)
+        return False
+
+    def _pass(self, number, only, run):
+        """One pass of the first sweep: the sources that it changed, and whether it was interrupted."""
         _, tasks = self._windows()
         if only is not None:
             tasks = [task for task in tasks if only.intersection(task[0])]
-        tiers = self._tiers(tasks) * _PASSES
-        for number, tier in enumerate(tiers, 1):
-            results, interrupted = run_tasks(self._quick, tier, description=f"first sweep {number}/{len(tiers)}", **run)
-            if interrupted:
-                return True
+        tiers, moved = self._tiers(tasks), set()
+        for step, tier in enumerate(tiers, 1):
+            description = f"first sweep, pass {number}, step {step}/{len(tiers)}"
+            results, interrupted = run_tasks(self._quick, tier, description=description, **run)
             for (members, centres), hypothesis in zip(tier, results, strict=True):
                 if hypothesis is not None and np.isfinite(hypothesis.minimum.value):
-                    for k in centres:
-                        self._learn(k, hypothesis.vectors[members.index(k)])
-        return False
+                    moved.update(k for k in centres if self._learn(k, hypothesis.sources[members.index(k)]))
+            if interrupted:
+                return moved, True
+        return moved, False
+
+    def _beside(self, moved):
+        """Sources that some others disturb, but are not fitted with."""
+        labels, _ = self._windows()
+        _, weak = self._links(_WEAK_LINK)
+        return {j for k in moved for j in weak[k].tolist() if labels[j] != labels[k]}
 
     def _tiers(self, tasks):
         """Tasks by the peak brightness of their seeds, one tier for each factor of about four."""
@@ -116,13 +145,17 @@ class Sweeps:
             log.exception("first sweep failed for the sources %s", members)
             return None
 
-    def _learn(self, k, vector):
-        at = layout(GALAXY, len(self.bands))
+    def _learn(self, k, source):
+        """Take note of a fit; whether it changes the source by more than a share of its error."""
+        at, vector, before = layout(GALAXY, len(self.bands)), source.means[0], self.vectors.get(k, {}).get(GALAXY)
         if np.hypot(*vector[at.position]) > _MAX_SHIFT * max(self.seeds.position_sd[k], 0.25 * self.fitter.fwhm):
-            return  # it went after some other source's light; its first guess is the better one
+            return False  # it went after some other source's light; its first guess is the better one
+        sd = np.sqrt(np.diagonal(source.covariances[0]))
         self.vectors[k] = {GALAXY: vector}
         self.contributions[k] = contribution([(GALAXY, vector, 1.0)], self.bands)
         self.radii[k] = min(float(np.exp(vector[at.log_radius])), 10 * self.fitter.fwhm)
+        main = slice(0, at.colors.start)
+        return before is None or bool(np.any(np.abs(vector - before)[main] > _SETTLED * sd[main]))
 
     def search(self, **run):
         """Look for sources that the seeds miss, and fit their groups for the first time."""

@@ -6,13 +6,17 @@ import pytest
 from celestepy.inference.groups import link, overlap, windows
 
 
-def test_overlap_is_the_cosine_of_two_gaussians():
+@pytest.mark.parametrize("angle", [0.0, 0.7])
+def test_overlap_is_the_cosine_of_two_gaussians(angle):
     x, y = np.meshgrid(np.arange(-40, 41), np.arange(-40, 41))
-    first = np.exp(-0.5 * (x**2 + y**2) / 3.0**2)
-    second = np.exp(-0.5 * ((x - 5) ** 2 + y**2) / 4.5**2)
+    along = np.array([np.cos(angle), np.sin(angle)])
+    thin = 3.0**2 * np.eye(2) + (6.0**2 - 3.0**2) * np.outer(along, along)
+    pull = np.einsum("aij,ab,bij->ij", (x, y), np.linalg.inv(thin), (x, y))
+    first = np.exp(-0.5 * pull)
+    second = np.exp(-0.5 * ((x - 5) ** 2 + (y + 2) ** 2) / 4.5**2)
     cosine = np.sum(first * second) / np.sqrt(np.sum(first**2) * np.sum(second**2))
     # The sums stand for integrals; at these widths they agree to rounding.
-    assert overlap(5.0, 3.0, 4.5) == pytest.approx(cosine, rel=1e-6)
+    assert overlap([5.0, -2.0], thin, 4.5**2 * np.eye(2)) == pytest.approx(cosine, rel=1e-6)
 
 
 def test_links_are_where_the_overlap_says():
@@ -30,6 +34,12 @@ def test_a_large_source_reaches_farther():
     positions = [[0, 0], [8, 0]]
     assert len(set(link(positions, [1.0, 1.0])[0])) == 2
     assert len(set(link(positions, [1.0, 6.0])[0])) == 1
+
+
+def test_a_thin_source_reaches_farther_along_itself():
+    covariance = np.diag([36.0, 1.0])
+    assert len(set(link([[0, 0], [12, 0]], [covariance] * 2)[0])) == 1
+    assert len(set(link([[0, 0], [0, 12]], [covariance] * 2)[0])) == 2
 
 
 def test_no_sources():
