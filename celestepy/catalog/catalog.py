@@ -4,37 +4,32 @@ import html
 
 import numpy as np
 from astropy import units
-from astropy.table import Column as TableColumn
 from astropy.table import QTable
 
 from celestepy.catalog.columns import schema
+from celestepy.catalog.conformance import conform
+from celestepy.catalog.draws_file import DrawsFile
+from celestepy.catalog.draws_summary import as_mixtures, draws_positions, summarise_draws
 from celestepy.catalog.errors import CatalogError
 from celestepy.catalog.files import read_table, write_table
 from celestepy.catalog.flags import Flag, Status
-from celestepy.catalog.metadata import bands_of, plain, provenance
+from celestepy.catalog.linked_draws import HeldDraws, check_bands, draws_of_rows, found_beside, open_link
+from celestepy.catalog.metadata import bands_of, provenance
 from celestepy.catalog.posterior import Posterior
+from celestepy.catalog.sampling import sample_table
 from celestepy.catalog.score import score
-from celestepy.catalog.summary import position_columns, summarise
-from celestepy.images.wcs import from_tangent_offsets
-from celestepy.model.parameters import GALAXY, STAR, Bands, layout
-from celestepy.model.transforms import to_catalog
+from celestepy.catalog.summary import moved_positions, position_columns, summarise
+from celestepy.model.parameters import Bands
 
 __all__ = ["Catalog"]
 
-_UNITS = {
-    "flux": "nmgy",
-    "mag": "mag",
-    "color": "mag",
-    "half_light_radius": "arcsec",
-    "position_angle": "deg",
-}
 _NO_ESTIMATE = (Status.FAILED, Status.NO_PIXELS, Status.NOT_FITTED)
 
 
 class Catalog:
     """A probabilistic catalogue.
 
-    Build one with `from_posterior` or `read`. The columns are described in the column reference of the
+    Build one with `from_posterior`, `from_draws` or `read`. The columns are described in the column reference of the
     documentation and in `celestepy.catalog.columns`.
 
     Parameters
@@ -55,7 +50,8 @@ class Catalog:
     """
 
     def __init__(self, table):
-        self.table = _conform(table)
+        self.table = conform(table)
+        self._held = None  # draws in memory, if it was made from draws that no file keeps
 
     @classmethod
     def from_posterior(cls, posterior, *, ra, dec, bands, diagnostics=None, meta=None):
@@ -94,8 +90,49 @@ class Catalog:
         _mark_missing(values, np.isfinite(posterior.star_probability))
         position, centred = position_columns(posterior, ra, dec)
         values |= summarise(centred, bands) | position | _posterior_columns(centred.compressed())
-        columns = {c.name: _with_unit(values[c.name], c.unit) for c in schema(bands)}
-        return cls(QTable(columns, meta=provenance(bands, meta)))
+        return cls(_table(values, bands, meta))
+
+    @classmethod
+    def from_draws(cls, draws, *, ra, dec, bands, diagnostics=None, meta=None):
+        """Compute every column from weighted draws of the posterior of each source.
+
+        Medians and errors are those of the draws. The columns ``posterior_...`` get a few Gaussians in their
+        likeness, for the day when the draws are not at hand. `sample` uses the draws themselves: those of the
+        file that ``draws`` in `meta` names (see `link_draws`), or else these, as long as the catalogue is in
+        memory.
+
+        Parameters
+        ----------
+        draws : `~celestepy.catalog.Draws`
+            Of n sources, positions as offsets about `ra`, `dec`. A source without draws has no estimates.
+        ra, dec, bands, diagnostics, meta
+            As for `from_posterior`. ``effective_draws`` is computed from the weights where the engine does not
+            know it.
+
+        Returns
+        -------
+        Catalog
+
+        Raises
+        ------
+        CatalogError
+            As for `from_posterior`, or if an id is given twice.
+        """
+        bands = Bands.of(bands)
+        ra, dec = (np.atleast_1d(_in_degrees(value)) for value in (ra, dec))
+        _check_lengths(draws, bands, ra, dec)
+        values = _diagnostic_columns(bands, diagnostics or {}, len(draws))
+        values["effective_draws"] = _effective_draws(values["effective_draws"], draws)
+        _check_ids(values["id"])
+        _mark_missing(values, np.isfinite(draws.star_probability))
+        mean, error = draws_positions(draws)
+        position, offsets = moved_positions(mean, error, ra, dec)
+        centred = draws.moved(*offsets)
+        values |= summarise_draws(centred, bands) | position | _posterior_columns(as_mixtures(centred).compressed())
+        catalog = cls(_table(values, bands, meta))
+        if not catalog.meta.get("draws"):
+            catalog._held = HeldDraws(values["id"], ra, dec, draws)
+        return catalog
 
     @classmethod
     def read(cls, path):
@@ -118,10 +155,13 @@ class Catalog:
             If the format needs an extra that is not installed.
         """
         try:
-            return cls(read_table(path))
+            catalog = cls(read_table(path))
         except CatalogError as error:
             text = str(error)
             raise CatalogError(text if str(path) in text else f"{path}: {text}") from error
+        if catalog.meta.get("draws"):
+            catalog.meta["draws"] = found_beside(catalog.meta["draws"], path)
+        return catalog
 
     def write(self, path, overwrite=False):
         """Write the catalogue; it reads back identically.
@@ -140,7 +180,7 @@ class Catalog:
         ImportError
             If the format needs an extra that is not installed.
         """
-        write_table(_conform(self.table), path, overwrite)
+        write_table(conform(self.table), path, overwrite)
 
     @property
     def meta(self):
@@ -169,6 +209,51 @@ class Catalog:
             _unpack(packed),
         )
 
+    def link_draws(self, path):
+        """Tell where the posterior draws of the rows are; `sample` takes them from there.
+
+        The link is ``meta["draws"]`` and goes with the catalogue to disk. A file that has moved is looked for
+        beside the catalogue when that is read.
+
+        Parameters
+        ----------
+        path : path-like or None
+            A file that `~celestepy.catalog.DrawsFile` wrote; None to forget it.
+
+        Raises
+        ------
+        CatalogError
+            If there is no such file, or it belongs to another catalogue: other bands, other places, or no
+            draws of a row that has estimates.
+        ImportError
+            If h5py is missing.
+        """
+        self._held = None
+        if path is None:
+            self.meta.pop("draws", None)
+            return
+        stored = DrawsFile(path)
+        check_bands(stored, self.bands)
+        known = np.isin(self.table["id"], list(stored.finished()))
+        lost = np.isfinite(np.asarray(self.table["star_probability"])) & ~known
+        if lost.any():
+            raise CatalogError(f"{path}: has no draws of source {self.table['id'][lost][0]}, which has estimates; link "
+                               "the file that was written with this catalogue")
+        self._draws_from(stored)
+        self.meta["draws"] = str(stored.path.resolve())
+
+    @property
+    def draws(self):
+        """The `~celestepy.catalog.Draws` of the rows, about their ``ra`` and ``dec``; None if there are none."""
+        if self._held is not None:
+            return self._draws_from(self._held)
+        stored = open_link(self.meta["draws"], self.bands) if self.meta.get("draws") else None
+        return None if stored is None else self._draws_from(stored)
+
+    def _draws_from(self, stored):
+        ra, dec = (self.table[name].to_value("deg") for name in ("ra", "dec"))
+        return draws_of_rows(stored, np.asarray(self.table["id"]), ra, dec, len(self.bands))
+
     def __len__(self):
         return len(self.table)
 
@@ -176,7 +261,9 @@ class Catalog:
         """Return a column by name, a row by number, or a Catalog of a slice, mask or index array of rows."""
         if isinstance(item, (str, int, np.integer)):
             return self.table[item]
-        return Catalog(self.table[item])
+        part = Catalog(self.table[item])
+        part._held = self._held
+        return part
 
     def __repr__(self):
         return "\n".join([self._title(), *self._shown().pformat(max_lines=25)])
@@ -202,7 +289,9 @@ class Catalog:
         """Draw from the posterior of every source.
 
         The quantities of one draw belong together: correlations between bands, and with the type, are those
-        of the posterior. Draws of neighbours in a blend are independent of one another.
+        of the posterior. Where the catalogue has draws (`draws`), these are drawn from, and sources that an
+        engine fitted together keep their correlation; otherwise from the Gaussians of `posterior`, where
+        neighbours in a blend are independent of one another.
 
         Parameters
         ----------
@@ -220,19 +309,28 @@ class Catalog:
         """
         if n < 1:
             raise ValueError(f"n is {n}, expected at least one draw for each source")
-        is_galaxy, theta = self.posterior.draw(int(n), np.random.default_rng(rng))
-        values = to_catalog(GALAXY, theta, self.bands)
-        u, v = np.moveaxis(theta[..., layout(STAR, len(self.bands)).position], -1, 0)
-        ra, dec = from_tangent_offsets(
-            u, v, *(self.table[name].to_value("deg")[:, None] for name in ("ra", "dec"))
-        )
-        draws = QTable(
-            {"id": self.table["id"], "is_star": ~is_galaxy, "ra": ra * units.deg, "dec": dec * units.deg}
-        )
-        for name, value in values.items():
-            stem = name.rsplit("_", 1)[0] if name.split("_")[0] in _UNITS else name
-            draws[name] = _with_unit(value, _UNITS.get(stem, ""))
-        return draws
+        return next(self.sample_in_parts([int(n)], rng))
+
+    def sample_in_parts(self, sizes, rng=None):
+        """Yield tables as `sample` returns them, one of each number of draws in `sizes`, one after the other.
+
+        Parameters
+        ----------
+        sizes : sequence of int
+            Draws per source in each table.
+        rng : `numpy.random.Generator` or int, optional
+            Generator or seed.
+
+        Yields
+        ------
+        `~astropy.table.QTable`
+        """
+        rng, draws = np.random.default_rng(rng), self.draws
+        posterior = self.posterior if draws is None else draws
+        ra, dec = (self.table[name].to_value("deg") for name in ("ra", "dec"))
+        for n in sizes:
+            is_galaxy, theta = posterior.draw(n, rng)
+            yield sample_table(is_galaxy, theta, ids=self.table["id"], ra=ra, dec=dec, bands=self.bands)
 
     def score(self, truth, other=None, *, radius=1.0, mag_range=None):
         """Match the catalogue to the truth and score it, see `celestepy.catalog.score.score`."""
@@ -241,6 +339,22 @@ class Catalog:
 
 def _in_degrees(value):
     return units.Quantity(value, "deg").value if hasattr(value, "unit") else np.asarray(value, dtype=float)
+
+
+def _table(values, bands, meta):
+    columns = {c.name: _with_unit(values[c.name], c.unit) for c in schema(bands)}
+    return QTable(columns, meta=provenance(bands, meta))
+
+
+def _effective_draws(given, draws):
+    known = np.where(draws.n_draws > 0, draws.effective_draws, np.nan)
+    return np.where(np.isnan(given), known, given)
+
+
+def _check_ids(ids):
+    number, count = np.unique(ids, return_counts=True)
+    if (count > 1).any():
+        raise CatalogError(f"diagnostics: id {number[count > 1][0]} is given twice; draws are found again by their id")
 
 
 def _check_lengths(posterior, bands, ra, dec):
@@ -311,45 +425,3 @@ def _unpack(packed):
 
 def _with_unit(values, unit):
     return units.Quantity(values, unit, copy=False) if unit else values
-
-
-def _conform(table):
-    """Return a QTable whose columns have the order, dtypes, units and descriptions of the schema."""
-    meta = plain(table.meta)
-    columns = schema(bands_of(meta))
-    missing = [column.name for column in columns if column.name not in table.colnames]
-    if missing:
-        raise CatalogError(
-            f"column{'s' * (len(missing) > 1)} missing from the catalogue: {', '.join(missing)}"
-        )
-    result = QTable(meta=meta)
-    for column in columns:
-        result[column.name] = _conform_column(table[column.name], column)
-        result[column.name].info.description = column.description
-    for name in table.colnames:
-        if name not in result.colnames:
-            result[name] = _native_text(table[name])
-    return result
-
-
-def _conform_column(values, column):
-    if column.dtype is str:
-        return _native_text(values if len(values) else np.array([], dtype=str))
-    if hasattr(values, "filled"):
-        values = values.filled(column.default)
-    if column.unit:
-        return units.Quantity(values, column.unit, dtype=column.dtype, copy=True)
-    return TableColumn(np.array(getattr(values, "value", values), dtype=column.dtype))
-
-
-def _native_text(values):
-    """Text as unmasked unicode of the width it needs; anything else in native byte order."""
-    if values.dtype.kind not in "SUO":
-        return values.copy() if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
-    values = values.filled("") if hasattr(values, "filled") else values
-    text = (
-        np.char.decode(np.asarray(values, "S"), "utf-8")
-        if values.dtype.kind == "S"
-        else np.asarray(values, str)
-    )
-    return TableColumn(text.astype(f"U{max(1, np.char.str_len(text).max(initial=1))}"))

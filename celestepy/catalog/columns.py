@@ -14,7 +14,7 @@ from celestepy.model.parameters import Bands
 
 __all__ = ["COLUMNS", "POSTERIOR_COLUMNS", "SCHEMA_VERSION", "Column", "reference_page", "schema"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class Column:
         Value where the engine gives none.
     derived : bool
         True if it is computed from the posterior, False if the engine reports it.
+    since : int
+        Version of the schema that brought it; older files are read with the default in its place.
     """
 
     name: str
@@ -47,10 +49,11 @@ class Column:
     formula: str
     default: object = np.nan
     derived: bool = True
+    since: int = 1
 
 
-def _engine(name, unit, dtype, default, description, formula):
-    return Column(name, unit, dtype, description, formula, default, derived=False)
+def _engine(name, unit, dtype, default, description, formula, since=1):
+    return Column(name, unit, dtype, description, formula, default, derived=False, since=since)
 
 
 _MEDIAN = "posterior median"
@@ -143,6 +146,15 @@ COLUMNS = (
         "ln of the integral of likelihood x prior, the prior probability of the type left out",
     ),
     _engine(
+        "log_evidence_star_err",
+        "",
+        float,
+        np.nan,
+        "its Monte Carlo error; NaN where no draws were made",
+        "from the spread of the weights, or of repeated runs",
+        since=2,
+    ),
+    _engine(
         "log_evidence_galaxy",
         "",
         float,
@@ -151,12 +163,48 @@ COLUMNS = (
         "as log_evidence_star, on the same pixels",
     ),
     _engine(
+        "log_evidence_galaxy_err",
+        "",
+        float,
+        np.nan,
+        "its Monte Carlo error; NaN where no draws were made",
+        "as log_evidence_star_err",
+        since=2,
+    ),
+    _engine(
         "log_evidence_existence",
         "",
         float,
         np.nan,
         "log odds that the source is there at all",
         "ln of the evidence with the source over the evidence without it",
+    ),
+    _engine(
+        "pareto_k_star",
+        "",
+        float,
+        np.nan,
+        "reliability of the weights of the star draws: above 0.7 they are not to be trusted",
+        "shape of the Pareto law fitted to the largest weights; NaN where no weights were used",
+        since=2,
+    ),
+    _engine(
+        "pareto_k_galaxy",
+        "",
+        float,
+        np.nan,
+        "reliability of the weights of the galaxy draws",
+        "as pareto_k_star",
+        since=2,
+    ),
+    _engine(
+        "effective_draws",
+        "",
+        float,
+        np.nan,
+        "number of independent draws from the posterior that would be worth as much; NaN where none were made",
+        "1 / sum of squared weights over both types, or what the engine finds from its chains",
+        since=2,
     ),
     _engine(
         "snr",

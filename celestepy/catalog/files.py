@@ -18,7 +18,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 
 from celestepy.catalog.errors import CatalogError
 
-__all__ = ["EXTENSIONS", "check_output", "read_table", "write_table"]
+__all__ = ["EXTENSIONS", "check_output", "read_table", "require", "write_table"]
 
 _TABLE, _METADATA = "CATALOG", "METADATA"
 
@@ -239,7 +239,7 @@ class _HDF5:
 
     @staticmethod
     def requirement():
-        _require("h5py", "hdf5")
+        require("h5py", "hdf5")
 
     @staticmethod
     def encode(table):
@@ -260,7 +260,7 @@ class _Parquet:
 
     @staticmethod
     def requirement():
-        _require("pyarrow", "parquet")
+        require("pyarrow", "parquet")
 
     @staticmethod
     def encode(table):
@@ -327,7 +327,7 @@ def _unit(text):
     return Unit(text)
 
 
-def _require(module, extra):
+def require(module, extra):
     """Raise an ImportError that names the extra where an optional module is missing."""
     from importlib.util import find_spec
 

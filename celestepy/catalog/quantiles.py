@@ -1,9 +1,9 @@
-"""Quantiles of Gaussian mixtures, many at a time."""
+"""Quantiles of Gaussian mixtures, many at a time, and of weighted draws."""
 
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-__all__ = ["CENTRAL", "half_width", "mixture_quantile"]
+__all__ = ["CENTRAL", "half_width", "mixture_quantile", "weighted_quantile"]
 
 CENTRAL = tuple(float(ndtr(z)) for z in (-1.0, 1.0))  # the probabilities that enclose the central 68.3%
 
@@ -79,4 +79,43 @@ def _solve(probability, weight, mean, sd, guess, lower, upper, width):
         weight, mean, sd, lower, upper, width = (
             part[moving] for part in (weight, mean, sd, lower, upper, width)
         )
+    return result
+
+
+def weighted_quantile(probabilities, values, weight):
+    """Quantiles of weighted draws.
+
+    Half the weight of each draw lies below it: the distribution function is known at the draws, and linear
+    between them. With equal weights these are Hazen's quantiles, ``method="hazen"`` of NumPy.
+
+    Parameters
+    ----------
+    probabilities : (P,) array_like
+        Between 0 and 1.
+    values : (m, Q) array_like
+        Draws of Q quantities.
+    weight : (m,) array_like
+        Their weights in any normalisation; draws of weight zero are left out.
+
+    Returns
+    -------
+    (P, Q) array
+        NaN where there is no weight.
+
+    Examples
+    --------
+    >>> from celestepy.catalog.quantiles import weighted_quantile
+    >>> weighted_quantile([0.5], [[1.0], [2.0], [4.0]], [1.0, 1.0, 2.0])
+    array([[2.66666667]])
+    """
+    values, weight = np.asarray(values, dtype=float), np.asarray(weight, dtype=float)
+    values, weight = values[weight > 0], weight[weight > 0]
+    result = np.full((len(probabilities), values.shape[1]), np.nan)
+    if not len(values):
+        return result
+    order = np.argsort(values, axis=0)
+    sorted_weight = weight[order]
+    below = (np.cumsum(sorted_weight, axis=0) - 0.5 * sorted_weight) / weight.sum()
+    for k, at in enumerate(order.T):
+        result[:, k] = np.interp(probabilities, below[:, k], values[at, k])
     return result

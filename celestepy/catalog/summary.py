@@ -17,7 +17,7 @@ from celestepy.images.wcs import from_tangent_offsets
 from celestepy.model.parameters import GALAXY, STAR, layout
 from celestepy.model.transforms import MAGNITUDE, to_catalog
 
-__all__ = ["position_columns", "summarise"]
+__all__ = ["moved_positions", "position_columns", "summarise"]
 
 _ROWS_AT_ONCE = 256  # keeps the working arrays of a large catalogue within the processor's cache
 _N_DRAWS = 512  # leaves medians of shapes uncertain by about 1% of their errors
@@ -165,8 +165,27 @@ def position_columns(posterior, ra, dec):
         About the new positions.
     """
     mean, covariance = posterior.moments(posterior.total_weight, 2)
-    error = np.sqrt(np.einsum("nii->in", covariance))
-    u, v = np.nan_to_num(mean).T
+    columns, offsets = moved_positions(mean.T, np.sqrt(np.einsum("nii->in", covariance)), ra, dec)
+    return columns, posterior.moved(*offsets)
+
+
+def moved_positions(mean, error, ra, dec):
+    """Positions on the sky from mean offsets.
+
+    Parameters
+    ----------
+    mean, error : (2, n) arrays
+        Means and standard deviations of u and v, arcsec; NaN where there is no posterior.
+    ra, dec : (n,) arrays
+        Positions in degrees that they are offsets from.
+
+    Returns
+    -------
+    columns : dict of (n,) arrays
+        As `position_columns` returns them.
+    offsets : (2, n) array
+        The means, zero where there is none.
+    """
+    u, v = offsets = np.nan_to_num(mean)
     moved_ra, moved_dec = from_tangent_offsets(u, v, ra, dec)
-    columns = {"ra": moved_ra, "dec": moved_dec, "ra_err": error[0], "dec_err": error[1]}
-    return columns, posterior.moved(u, v)
+    return {"ra": moved_ra, "dec": moved_dec, "ra_err": error[0], "dec_err": error[1]}, offsets

@@ -6,6 +6,8 @@ from astropy.coordinates import SkyCoord
 from astropy.table import QTable
 
 from celestepy.catalog import Catalog, CatalogError, Flag, Posterior, Status
+from celestepy.catalog.columns import SCHEMA_VERSION
+from celestepy.catalog.files import write_table
 from celestepy.model.parameters import GALAXY, STAR, Bands, layout
 from celestepy.model.transforms import to_catalog
 
@@ -294,3 +296,20 @@ def test_sample_is_reproducible(make_catalog):
     assert not np.array_equal(one["mag_r"], catalog.sample(3, 8)["mag_r"])
     with pytest.raises(ValueError, match="n is 0"):
         catalog.sample(0)
+
+
+def test_catalogues_of_the_first_schema_are_read(make_catalog, tmp_path):
+    catalog = make_catalog(3).catalog
+    old = catalog.table.copy()
+    newer = ["pareto_k_star", "pareto_k_galaxy", "effective_draws", "log_evidence_star_err", "log_evidence_galaxy_err"]
+    old.remove_columns(newer)
+    old.meta["schema_version"] = 1
+    write_table(old, tmp_path / "old.fits")
+    read = Catalog.read(tmp_path / "old.fits")
+    assert read.colnames == catalog.colnames
+    assert all(np.isnan(read[name]).all() for name in newer)
+    assert read.meta["schema_version"] == SCHEMA_VERSION
+    assert "pareto_k_star" not in old.colnames
+    old.meta["schema_version"] = 2  # of this version it ought to have them
+    with pytest.raises(CatalogError, match="columns missing"):
+        Catalog(old)
