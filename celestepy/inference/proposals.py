@@ -111,7 +111,7 @@ class _Joint:
 
 
 def _log_integrals(log_weights, precisions, shifts):
-    """Log integrals of ``exp(log_weight + s.t - t'P t / 2)`` up to a constant; -inf where P is not positive definite."""
+    """Log integrals of ``exp(log_weight + s.t - t'P t / 2)`` up to a constant; -inf where P is not a precision."""
     values, vectors = np.linalg.eigh(precisions)
     proper = values[:, 0] > 1e-10 * values[:, -1]
     safe = np.where(proper[:, None], values, 1.0)

@@ -1,12 +1,13 @@
 """What an engine returns: the catalogue, the verdict on every source, and how it was made."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from celestepy.catalog.catalog import Catalog
 from celestepy.catalog.columns import COLUMNS
+from celestepy.catalog.draws import Draws
 from celestepy.catalog.flags import Flag, Status
 from celestepy.catalog.posterior import Posterior
 from celestepy.inference.rendering import model_images
@@ -33,6 +34,8 @@ class Result:
         Time spent on the final fit of each row's source (its share of its group), NaN where there was none.
     placement, scenes
         Where the sources lie on the images, and what each adds to them.
+    draws : `~celestepy.catalog.draws.Draws` or None
+        Posterior draws of each row's source about its seed, from engines that make them.
     """
 
     catalog: Catalog
@@ -42,6 +45,7 @@ class Result:
     seconds: np.ndarray = field(repr=False)
     placement: object = field(repr=False, default=None)
     scenes: dict = field(repr=False, default_factory=dict)
+    draws: object = field(repr=False, default=None)
 
     def model_images(self):
         """Expected pixels of every image under the best hypotheses, sky included (nmgy per pixel)."""
@@ -90,9 +94,10 @@ def assemble(sweeps, fits, duplicates, engine, interrupted):
     ]
     order = np.argsort(position[0], kind="stable")
     ids, ra, dec = (part[order] for part in position)
-    catalog = _catalog([table[k] for k in order], ids, ra, dec, flags[order], prior, engine)
+    catalog, draws = _catalog([table[k] for k in order], ids, ra, dec, flags[order], prior, engine)
     scenes = {k: rows[k][0].scene for k in kept if getattr(rows[k][0], "scene", None) is not None}
-    return Result(catalog, engine.settings(), interrupted, len(rows) - len(kept), seconds[order], placement, scenes)
+    n_dropped = len(rows) - len(kept)
+    return Result(catalog, engine.settings(), interrupted, n_dropped, seconds[order], placement, scenes, draws)
 
 
 def _as_row(row):
@@ -105,9 +110,19 @@ def _catalog(rows, ids, ra, dec, flags, prior, engine):
     defaults = {column.name: column.default for column in COLUMNS if not column.derived}
     columns = {name: np.array([row.columns.get(name, default) for row in rows]) for name, default in defaults.items()}
     columns |= dict(id=ids, flags=columns["flags"].astype(int) | flags)
-    posterior = Posterior.stack([row.components for row in rows], len(prior.bands))
     meta = dict(method=engine.name, settings=engine.settings() | {"prior": prior.name})
-    return Catalog.from_posterior(posterior, ra=ra, dec=dec, bands=prior.bands, diagnostics=columns, meta=meta)
+    given = dict(ra=ra, dec=dec, bands=prior.bands, diagnostics=columns, meta=meta)
+    if any(row.draws is not None for row in rows):
+        draws = _joined_draws(rows, len(prior.bands))
+        return Catalog.from_draws(draws, **given), draws
+    posterior = Posterior.stack([row.components for row in rows], len(prior.bands))
+    return Catalog.from_posterior(posterior, **given), None
+
+
+def _joined_draws(rows, n_bands):
+    """Draws of all rows; those of the same group keep together."""
+    parts = [Draws.empty(n_bands) if row.draws is None else row.draws for row in rows]
+    return replace(Draws.join(parts, n_bands), group=np.array([row.group for row in rows]))
 
 
 def _seed_flags(placement, seeds, index):

@@ -9,7 +9,7 @@ from celestepy.inference.group_fit import contribution
 from celestepy.model.parameters import GALAXY, KINDS, STAR, layout
 from celestepy.model.transforms import to_scene
 
-__all__ = ["Row", "blank_row", "source_rows"]
+__all__ = ["Row", "blank_row", "calibration_covariance", "source_rows"]
 
 _LOW_SNR = 5.0
 # A model is poor where chi^2 over the source's profile exceeds one by this much, and its scatter by so many times.
@@ -30,11 +30,17 @@ class Row:
         What the source adds to the images under its best hypothesis.
     columns : dict
         The columns that do not follow from the posterior.
+    draws : `~celestepy.catalog.draws.Draws` or None
+        Draws of the source, where the engine makes them.
+    group : int
+        Rows of the same number were drawn together; -1 for a row by itself.
     """
 
     components: list
     scene: object
     columns: dict
+    draws: object = None
+    group: int = -1
 
 
 def blank_row(status, message, flags=0):
@@ -83,7 +89,7 @@ def _fitted_row(k, i, fit, light, label, fitter):
     types, placement, prior = fit.types, fitter.placement, fitter.prior
     evidence = {kind: types.type_evidence(i, kind) - prior.log_type_probability(kind) for kind in KINDS}
     components = []
-    calibration = _calibration_covariance(fit.data.images, placement, prior.bands)
+    calibration = calibration_covariance(fit.data.images, placement, prior.bands)
     for kind in KINDS:
         source = types.source(i, kind)
         if source is not None and np.isfinite(evidence[kind]):
@@ -136,10 +142,24 @@ def _fitted_row(k, i, fit, light, label, fitter):
     return Row(components, scene, columns)
 
 
-def _calibration_covariance(images, placement, bands):
+def calibration_covariance(images, placement, bands):
     """What the errors of the flux calibration add to the covariance of the free vector of a galaxy.
 
     Exposures of a band are calibrated independently, and bands are too.
+
+    Parameters
+    ----------
+    images : sequence of int
+        The images that see the source.
+    placement : `~celestepy.inference.placement.Placement`
+        With all images.
+    bands : `~celestepy.model.parameters.Bands`
+        Bands of the fit.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        Shape (B + 6, B + 6), zero but for the log fluxes.
     """
     at = layout(GALAXY, len(bands))
     error = np.array([placement.images[n].calibration_error for n in images])
