@@ -125,7 +125,9 @@ def pareto_smooth(log_ratios):
     if not (ratios < np.inf).all():
         raise SamplingError("log_ratios has values that are NaN or +inf; expected finite ones or -inf")
     n_tail = _tail_length(len(ratios))
-    cutoff, *tail = np.sort(ratios)[-n_tail - 1 :]
+    # The same numbers in the same order as in psislw, so that ties fall on the same side of the cut.
+    order = np.argsort(ratios - ratios.max() if ratios.max() > -np.inf else ratios)
+    cutoff, *tail = ratios[order[-n_tail - 1 :]]
     if not cutoff > tail[-1] - _WIDEST_TAIL:
         return ratios, math.inf
     if tail[-1] - tail[0] <= 1e-14 * max(1.0, abs(tail[-1])):
@@ -135,8 +137,8 @@ def pareto_smooth(log_ratios):
         return ratios, math.inf
     # psislw is written for leave-one-out: it takes the negative of the ratios, and returns normalised weights.
     smoothed, pareto_k = array_stats.psislw(-ratios)
-    # The smallest positive weight is no part of the tail and has kept its value.
-    kept = np.argmin(np.where(ratios > -np.inf, ratios, np.inf))
+    # The largest weight that is no part of the tail has kept its value, and gives back the scale.
+    kept = order[-n_tail - 1]
     return smoothed + (ratios[kept] - smoothed[kept]), float(pareto_k)
 
 

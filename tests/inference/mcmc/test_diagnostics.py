@@ -104,6 +104,22 @@ class TestParetoSmooth:
         # The order of the draws stays, but for ties at the largest weight, which none may exceed.
         assert (np.diff(smoothed[np.argsort(ratios)]) >= 0).all()
 
+    def test_draws_of_absurdly_small_weight_change_nothing(self):
+        """A funnel's neck gives log ratios of -1e17, beside which those that count have no digits."""
+        rng = np.random.default_rng(7)
+        ratios = 0.4 * rng.standard_normal(1000)
+        ratios[np.argmin(ratios)] = -1e17
+        smoothed, _ = pareto_smooth(ratios)
+        body = np.argsort(ratios)[1 : 1000 - 3 * 32]
+        np.testing.assert_allclose(smoothed[body], ratios[body], atol=1e-13)
+
+    def test_ties_at_the_cut(self):
+        """Which of the draws that tie are taken for the tail does not change the scale of the others."""
+        ratios = np.random.default_rng(7).permutation(np.r_[np.linspace(-2, -1, 60), np.full(25, 0.0), np.ones(15)])
+        ratios += 0.01 * np.arange(100) * (ratios == 1)
+        smoothed, _ = pareto_smooth(ratios)
+        np.testing.assert_allclose(smoothed[ratios < 0], ratios[ratios < 0], atol=1e-13)
+
     def test_calms_heavy_tails(self):
         """The mean of weights with k = .6 scatters less when they are smoothed."""
         rng = np.random.default_rng(8)
