@@ -34,14 +34,16 @@ class Flag(IntFlag):
     BAND_MISSING = 8192
     FROM_RESIDUAL = 16384
     POOR_MODEL = 32768
+    POSITION_AT_BOUND = 65536
+    DRAWS_UNRELIABLE = 131072
 
 
 STATUS_MEANING = {
     Status.CONVERGED: "the fit converged: estimates and errors can be used",
-    Status.NOT_CONVERGED: "the fit stopped at its iteration or time limit: usable, errors may be too small",
+    Status.NOT_CONVERGED: "stopped at the limit of iterations or of the position: `message` says which",
     Status.FAILED: "no estimate: every column of the fit is NaN and `message` says why",
     Status.NO_PIXELS: "no estimate: no unmasked pixel near the seed in any image",
-    Status.NOT_FITTED: "no estimate: the run ended before this source was fitted",
+    Status.NOT_FITTED: "no estimate: the run ended before it, or another seed lies at its place",
 }
 
 FLAG_MEANING = {
@@ -53,7 +55,7 @@ FLAG_MEANING = {
     Flag.NOT_CONVERGED: "a fit of either type stopped before it converged",
     Flag.RADIUS_AT_BOUND: "the galaxy is larger than its patch: its radius and fluxes are extrapolated",
     Flag.LOW_SNR: "too faint for the colours or the shape to say more than the prior",
-    Flag.DUPLICATE_SEED: "another seed lies at the same place",
+    Flag.DUPLICATE_SEED: "another seed lies at the same place: its row has the estimates",
     Flag.EXISTENCE_DOUBTFUL: "the images are explained about as well without this source",
     Flag.FAILED: "no usable fit of either type; `status` and `message` say why",
     Flag.STAR_FAILED: "the star fit failed and the galaxy fit alone is reported",
@@ -61,6 +63,8 @@ FLAG_MEANING = {
     Flag.BAND_MISSING: "no unmasked pixel in at least one band: its flux and colours are the prior's guess",
     Flag.FROM_RESIDUAL: "not among the seeds: found in the residual or by splitting another source",
     Flag.POOR_MODEL: "the residuals are larger than the noise explains",
+    Flag.POSITION_AT_BOUND: "drawn away from its seed: probably by a brighter source beside it without a seed",
+    Flag.DRAWS_UNRELIABLE: "importance sampling describes the posterior badly; see pareto_k",
 }
 
 

@@ -1,5 +1,6 @@
 """The log posterior of a group of sources over their images: pixels, chain rule and prior in one place."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,13 +9,38 @@ from celestepy.inference import _posterior
 from celestepy.model.parameters import GALAXY, STAR, layout
 from celestepy.model.transforms import curvature, to_scene
 
-__all__ = ["GroupPosterior", "SCALES"]
+__all__ = ["GroupPosterior", "SCALES", "position_bound"]
 
 # A natural unit of each free parameter: how far a first Newton step may be trusted.
 SCALES = dict(position=0.25, log_flux=0.5, colors=0.5, log_radius=0.5, ellipticity=0.5, logit_dev=1.5)
 
 # Beyond these a trial step is turned down before anything overflows.
 _LIMITS = dict(position=30.0, log_flux=25.0, colors=25.0, log_radius=8.0, ellipticity=6.0, logit_dev=30.0)
+
+# A source stays within so many standard deviations of its seed: a Gaussian prior is worth a few nats and gives way to a
+# bright star beside the seed, which is worth thousands.
+_POSITION_REACH = 5.0
+# Bounds are walls of this stiffness (nats per arcsec^2, and per unit of log radius squared): the mode of a source that
+# is drawn by 1e6 nats per arcsec lies 0.01 arcsec behind the wall, where everything else is still fitted.
+_STIFFNESS = 1e8
+# Keeps the length of the ellipticity differentiable at round galaxies.
+_ROUND = 1e-3
+
+
+def position_bound(position_sd):
+    """How far from its seed a source may be found.
+
+    Parameters
+    ----------
+    position_sd : float or array_like
+        Standard deviation of the seed's position per coordinate (arcsec).
+
+    Returns
+    -------
+    float or `~numpy.ndarray`
+        Radius in arcsec.
+    """
+    return _POSITION_REACH * position_sd
 
 
 @dataclass(frozen=True)
@@ -41,6 +67,10 @@ class GroupPosterior:
     The parameters are the free vectors of the sources one after the other (their lengths depend on the types)
     and then the shift of the sky level of each patch in nanomaggies per pixel.
 
+    Two walls keep sources from running off to where the prior counts for nothing against the pixels: the position stays
+    within `position_bound` of the seed, and the half-light major axis of a galaxy within half the side of the largest
+    patch, since a larger galaxy is a shift of the sky level there. Inside the walls the posterior is not changed.
+
     Parameters
     ----------
     likelihood : `~celestepy.model.pixel_rate.SceneLikelihood`
@@ -61,6 +91,8 @@ class GroupPosterior:
         self.sky_sd = np.asarray(sky_sd, dtype=float)
         self.n_sources, self.n_images = likelihood.n_sources, likelihood.n_images
         self.width = len(bands) + 6
+        self._reach = position_bound(self.position_sd)
+        self._largest = np.log(likelihood.extent)
         self._templates = {kind: _Template.of(kind, len(bands)) for kind in (STAR, GALAXY)}
         self._sky_precision = 1 / self.sky_sd**2
         self._sky_constant = float(np.log(self.sky_sd).sum()) + 0.5 * self.n_images * np.log(2 * np.pi)
@@ -122,12 +154,31 @@ class GroupPosterior:
             log_prior, prior_gradient, prior_hessian = self.prior.log_density(
                 kind, x[block], self.position_sd[k], component=components[k]
             )
-            value += log_prior
+            value += log_prior + self._add_walls(kind, k, x[block], prior_gradient, prior_hessian)
             gradient[block] += prior_gradient
             rows = slice(k * self.width, (k + 1) * self.width)
             prior_hessian += curvature(kind, x[block], scene_gradient[rows], self.bands)
             hessian[block, block] += prior_hessian
         return value + self._add_sky_prior(gradient, hessian, x, sky), gradient, hessian
+
+    def _add_walls(self, kind, k, vector, gradient, hessian):
+        """Log density of the bounds of one source's position and size, its derivatives added to the prior's."""
+        at, value = layout(kind, len(self.bands)), 0.0
+        distance = math.hypot(*vector[at.position])
+        if distance > self._reach[k]:
+            slope, bend = _length_derivatives(vector[at.position], distance)
+            where = np.arange(2)
+            value += _add_wall(distance - self._reach[k], where, slope, bend, gradient, hessian)
+        if kind == GALAXY:
+            elongation = math.hypot(*vector[at.ellipticity], _ROUND)
+            excess = vector[at.log_radius] + 0.5 * elongation - self._largest
+            if excess > 0:
+                slope, bend = np.ones(3), np.zeros((3, 3))
+                slope[1:], bend[1:, 1:] = _length_derivatives(vector[at.ellipticity], elongation)
+                slope[1:], bend[1:, 1:] = 0.5 * slope[1:], 0.5 * bend[1:, 1:]
+                where = np.r_[at.log_radius, at.ellipticity]
+                value += _add_wall(excess, where, slope, bend, gradient, hessian)
+        return value
 
     def _add_sky_prior(self, gradient, hessian, x, sky):
         """Log prior of the sky levels, its derivatives added to those of the rest."""
@@ -135,3 +186,19 @@ class GroupPosterior:
         gradient[sky] -= pull
         hessian.ravel()[sky.start * (len(x) + 1) :: len(x) + 1] -= self._sky_precision
         return -0.5 * float(pull @ x[sky]) - self._sky_constant
+
+
+def _length_derivatives(vector, length):
+    """Gradient and Hessian of the length of a two-vector, ``sqrt(x^2 + y^2)`` and maybe a constant."""
+    slope = vector / length
+    return slope, (np.eye(2) - np.outer(slope, slope)) / length
+
+
+def _add_wall(excess, where, slope, bend, gradient, hessian):
+    """Log density ``-stiffness excess^2 / 2`` beyond a bound, its derivatives added at some of the parameters.
+
+    ``slope`` and ``bend`` are the gradient and Hessian of the excess.
+    """
+    gradient[where] -= _STIFFNESS * excess * slope
+    hessian[np.ix_(where, where)] -= _STIFFNESS * (np.outer(slope, slope) + excess * bend)
+    return -0.5 * _STIFFNESS * excess**2

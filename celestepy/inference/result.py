@@ -11,7 +11,7 @@ from celestepy.catalog.draws import Draws
 from celestepy.catalog.flags import Flag, Status
 from celestepy.catalog.posterior import Posterior
 from celestepy.inference.rendering import model_images
-from celestepy.inference.rows import blank_row
+from celestepy.inference.rows import blank_row, remark
 
 __all__ = ["Result", "assemble"]
 
@@ -53,11 +53,19 @@ class Result:
 
     @property
     def summary(self):
-        """One line: how many sources, and what became of them."""
-        counts = Counter(Status(int(status)).name.lower().replace("_", " ") for status in self.catalog["status"])
+        """One line: how many rows, what became of them, and how many seeds have none."""
+        counts = Counter(map(_verdict, self.catalog["status"], self.catalog["flags"]))
         verdicts = ", ".join(f"{number} {name}" for name, number in sorted(counts.items()))
+        verdicts = f" ({verdicts})" if verdicts else ""
         tail = "; interrupted: the rest was not fitted" if self.interrupted else ""
-        return f"{len(self.catalog)} sources ({verdicts}); {self.n_dropped} seeds without support{tail}"
+        return f"{len(self.catalog)} rows{verdicts}; {self.n_dropped} seeds dropped as noise{tail}"
+
+
+def _verdict(status, flags):
+    """What became of a row, in words."""
+    if int(flags) & Flag.DUPLICATE_SEED:
+        return "duplicate seed"
+    return Status(int(status)).name.lower().replace("_", " ")
 
 
 def assemble(sweeps, fits, duplicates, engine, interrupted):
@@ -86,7 +94,8 @@ def assemble(sweeps, fits, duplicates, engine, interrupted):
     kept = [k for k, (row, _) in enumerate(rows) if row is not None]
     index = np.array(kept, dtype=int)
     flags = np.concatenate([_seed_flags(placement, seeds, index), np.zeros(len(duplicates), dtype=int)])
-    second = blank_row(Status.NOT_FITTED, "another seed lies at the same place and was fitted", Flag.DUPLICATE_SEED)
+    repeated = "another seed lies at the same place: the estimates are in its row"
+    second = blank_row(Status.NOT_FITTED, repeated, Flag.DUPLICATE_SEED)
     table = [_as_row(rows[k][0]) for k in kept] + [second] * len(duplicates)
     seconds = np.array([rows[k][1] for k in kept] + [np.nan] * len(duplicates))
     position = [
@@ -110,6 +119,7 @@ def _catalog(rows, ids, ra, dec, flags, prior, engine):
     defaults = {column.name: column.default for column in COLUMNS if not column.derived}
     columns = {name: np.array([row.columns.get(name, default) for row in rows]) for name, default in defaults.items()}
     columns |= dict(id=ids, flags=columns["flags"].astype(int) | flags)
+    columns["message"] = np.array(list(map(remark, columns["message"].tolist(), columns["flags"].tolist())), dtype=str)
     meta = dict(method=engine.name, settings=engine.settings() | {"prior": prior.name})
     given = dict(ra=ra, dec=dec, bands=prior.bands, diagnostics=columns, meta=meta)
     if any(row.draws is not None for row in rows):

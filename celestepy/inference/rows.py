@@ -6,16 +6,26 @@ import numpy as np
 
 from celestepy.catalog.flags import Flag, Status
 from celestepy.inference.group_fit import contribution
+from celestepy.inference.posterior import position_bound
 from celestepy.model.parameters import GALAXY, KINDS, STAR, layout
 from celestepy.model.transforms import to_scene
 
-__all__ = ["Row", "blank_row", "calibration_covariance", "source_rows"]
+__all__ = ["Row", "blank_row", "calibration_covariance", "remark", "source_rows"]
 
 _LOW_SNR = 5.0
 # A model is poor where chi^2 over the source's profile exceeds one by this much, and its scatter by so many times.
 _MISFIT, _CERTAIN = 0.5, 5.0
 # Hypotheses less probable than this (log) need not have converged.
 _RELEVANT = -7.0
+# Hypotheses whose positions differ by more than this (FWHM) are about different objects.
+_APART = 0.5
+# What the user has to know of a row beyond its flags, the gravest first.
+_REMARKS = {
+    Flag.POSITION_AT_BOUND: "drawn away from its seed, probably by a brighter source beside it that has no seed: "
+    "its estimates are of that light; add that source to the seeds, or give none to have all detected",
+    Flag.RADIUS_AT_BOUND: "the galaxy is larger than its patch: do not use its radius and fluxes if it is one",
+    Flag.SATURATED: "saturated pixels: fluxes and shapes come from the wings, and the type is not to be trusted",
+}
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,12 @@ class Row:
 def blank_row(status, message, flags=0):
     """Row of a source without a fit."""
     return Row([], None, dict(status=int(status), flags=int(flags), message=message))
+
+
+def remark(message, flags):
+    """Message of a row: what the fit said, else what its gravest flag asks the user to do."""
+    said = [text for flag, text in _REMARKS.items() if flags & flag]
+    return message or "; ".join(said[:1])
 
 
 def source_rows(fit, centres, label, fitter):
@@ -114,9 +130,11 @@ def _fitted_row(k, i, fit, light, label, fitter):
         if log_weight > _RELEVANT
     ]
     stopped = [minimum for minimum in relevant if not minimum.converged]
+    at_bound = _is_drawn_away(types, i, position_bound(fitter.position_sd[k]), _APART * fitter.fwhm)
     conditions = {
+        Flag.POSITION_AT_BOUND: at_bound,
         Flag.BLENDED: len(fit.members) > 1,
-        Flag.NOT_CONVERGED: bool(stopped),
+        Flag.NOT_CONVERGED: bool(stopped or at_bound),
         Flag.RADIUS_AT_BOUND: _is_larger_than_patch(types.source(i, GALAXY), placement, prior.bands),
         Flag.LOW_SNR: snr < _LOW_SNR,
         Flag.EXISTENCE_DOUBTFUL: fit.existence[k] < fitter.doubt_threshold,
@@ -130,9 +148,9 @@ def _fitted_row(k, i, fit, light, label, fitter):
         log_evidence_galaxy=evidence[GALAXY],
         log_evidence_existence=fit.existence[k],
         snr=snr,
-        status=int(Status.NOT_CONVERGED if stopped else Status.CONVERGED),
+        status=int(Status.NOT_CONVERGED if stopped or at_bound else Status.CONVERGED),
         flags=sum(int(flag) for flag, holds in conditions.items() if holds),
-        message=stopped[0].message if stopped else "",
+        message=stopped[0].message if stopped and not at_bound else "",
         n_iterations=sum(hypothesis.minimum.n_iterations for hypothesis in types.hypotheses),
         n_pixels=fit.data.n_pixels,
         masked_fraction=fit.data.masked_fraction,
@@ -171,6 +189,18 @@ def calibration_covariance(images, placement, bands):
     covariance = np.zeros((at.size, at.size))
     covariance[at.log_fluxes, at.log_fluxes] = inverse * variance @ inverse.T
     return covariance
+
+
+def _is_drawn_away(types, i, bound, apart):
+    """Whether a source has been found at the bound of its position, or at different places by type."""
+    relevant = [
+        hypothesis.vectors[i][:2]
+        for hypothesis, log_weight in zip(types.hypotheses, types.log_weights, strict=True)
+        if log_weight > _RELEVANT
+    ]
+    places = np.array(relevant).reshape(-1, 2)
+    farthest = np.linalg.norm(places[:, None] - places, axis=-1).max(initial=0.0)
+    return bool(farthest > apart or np.linalg.norm(places, axis=1).max(initial=0.0) > 0.999 * bound)
 
 
 def _is_larger_than_patch(galaxy, placement, bands):

@@ -91,6 +91,13 @@ class _Turn:
         self._lock.release()
 
 
+def _extent(inputs):
+    """Half the longest side of the patches (arcsec), by the scale of the pixels at the first source."""
+    scales = np.abs(np.linalg.det(inputs.jacobians[:, 0].reshape(-1, 2, 2))) ** -0.5
+    sides = [max(image.data.shape) for image in inputs.images]
+    return float(np.max(0.5 * scales * sides))
+
+
 class SceneLikelihood:
     """Log likelihood of patches of pixels given all sources that shine into them.
 
@@ -128,6 +135,8 @@ class SceneLikelihood:
     ----------
     n_images, n_sources, n_bands, size : int
         N, K, B, and the number of parameters P = K (B + 6) + N.
+    extent : float
+        Half the longest side of the patches in arcsec: light that is spread wider than this looks like sky.
 
     Notes
     -----
@@ -146,6 +155,7 @@ class SceneLikelihood:
         inputs = kernel_inputs(patches, bands, psfs, positions, jacobians, visible, n_bands)
         self.n_images, self.n_sources, self.n_bands = len(inputs.images), inputs.n_sources, inputs.n_bands
         self.size = self.n_sources * (self.n_bands + 6) + self.n_images
+        self.extent = _extent(inputs)
         self._inputs = inputs
         self._turn = _Turn()
         self._kernel = inputs.kernel(_kernel_module(kernel).PixelKernel)

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import norm
 
 from celestepy.images import Patch, PSFMixture
-from celestepy.inference.posterior import SCALES, GroupPosterior
+from celestepy.inference.posterior import SCALES, GroupPosterior, position_bound
 from celestepy.model.parameters import GALAXY, STAR, Bands, layout
 from celestepy.model.pixel_rate import SceneLikelihood
 from celestepy.model.priors import Prior
@@ -79,6 +79,45 @@ def test_derivatives(kinds, setup):
     np.testing.assert_allclose(hessian, hessian.T, rtol=1e-9, atol=1e-12 * np.abs(hessian).max())
 
 
+def beyond_the_walls(posterior):
+    """A star and a galaxy, each beyond the bound of its position, the galaxy larger than the patch too."""
+    kinds = (STAR, GALAXY)
+    x = point(posterior, kinds)
+    blocks, _ = posterior.blocks(kinds)
+    for k, block in enumerate(blocks):
+        x[block][:2] = np.array([0.6, -0.8]) * (position_bound(posterior.position_sd[k]) + 0.05)
+    x[blocks[1]][layout(GALAXY, len(posterior.bands)).log_radius] = np.log(posterior.likelihood.extent)
+    return kinds, x
+
+
+def test_derivatives_of_the_walls():
+    posterior = group(2)
+    kinds, x = beyond_the_walls(posterior)
+    objective, step = posterior.objective(kinds), 1e-5
+    _, gradient, hessian = objective(x)
+    for i in range(len(x)):
+        up, down = (objective(x + sign * step * np.eye(len(x))[i]) for sign in (1, -1))
+        # The walls are quadratic but for the curvature of the circle: errors of 1e-10 of 1e6 and of rounding.
+        assert (up[0] - down[0]) / (2 * step) == pytest.approx(gradient[i], rel=1e-5, abs=1e-2)
+        row = (up[1] - down[1]) / (2 * step)
+        np.testing.assert_allclose(hessian[i], row, rtol=1e-5, atol=1e-6 * np.abs(row).max() + 1e-2)
+
+
+def test_walls_do_not_matter_within_them():
+    """The same value to the last bit, whatever the bound, as long as the point is within it."""
+    posterior, wide = group(1), group(1)
+    wide._reach, wide._largest = 10 * wide._reach, 10.0
+    x = point(posterior, (GALAXY,))
+    for one, other in zip(posterior.objective((GALAXY,))(x), wide.objective((GALAXY,))(x), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_extent_is_that_of_the_largest_patch():
+    """17 pixels, of sqrt(det) = .92 per .396 arcsec."""
+    expected = 0.5 * 17 * PIXEL / np.sqrt(0.92)
+    assert group(1).likelihood.extent == pytest.approx(expected, rel=1e-12)
+
+
 def test_value_is_likelihood_times_priors():
     kinds = (STAR, GALAXY)
     posterior = group(2)
@@ -122,6 +161,7 @@ class _Turned:
 
     def __init__(self, likelihood):
         self.likelihood, self.n_sources, self.n_images = likelihood, 2, likelihood.n_images
+        self.extent = likelihood.extent
 
     def evaluate(self, is_galaxy, scene, sky):
         value, gradient, hessian = self.likelihood.evaluate(is_galaxy[::-1], scene[::-1], sky)
