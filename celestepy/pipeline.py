@@ -4,19 +4,22 @@ import logging
 import time
 from contextlib import suppress
 from importlib import import_module
+from numbers import Integral
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 from astropy.table import QTable
+from scipy.spatial import cKDTree
 
 from celestepy.catalog import CatalogError, files
 from celestepy.detection import Seeds, detect
+from celestepy.detection.seed_table import checked_images, seed_positions
 from celestepy.images import ImageError
 from celestepy.images.fits import read_images
 from celestepy.model.priors import Prior
 
-__all__ = ["METHODS", "band_names", "make_catalog", "read_field", "read_table"]
+__all__ = ["METHODS", "band_names", "make_catalog", "read_field", "read_seeds", "read_table"]
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +28,10 @@ _ENGINES = {
     "paper-vi": ("celestepy.inference.vi", "MeanFieldVI"),
 }
 METHODS = tuple(_ENGINES)
+
+# A source without a seed matters to the seeds within this distance (arcsec) from this S/N on; one that has a seed lies
+# within the smaller distance of it.
+_NEAR, _AT_SEED, _BRIGHT = 10.0, 2.0, 50.0
 
 
 def make_catalog(
@@ -47,7 +54,8 @@ def make_catalog(
         An SDSS field directory, a TOML description, or images of any bands and exposures.
     seeds : path-like, `~celestepy.detection.Seeds` or table, optional
         Where to fit: anything with ``ra`` and ``dec`` in degrees, such as another catalogue, or a file of
-        one. Every one of them gets a row, however doubtful its existence, and no others are looked for. By default
+        one. Every one of them gets a row, however doubtful its existence, and no others are looked for: the light
+        of a source that is missing from the list spoils those beside it, and a warning tells of bright ones. By default
         the sources that `~celestepy.detection.detect` finds in all images together, those without support dropped
         and those that it missed looked for.
     method : {"fast", "paper-vi"} or object with ``fit``, optional
@@ -86,7 +94,7 @@ def make_catalog(
     >>> result.catalog.bands.names
     ('g', 'r', 'i')
     """
-    engine, prior = _engine(method, seeds), _prior(prior)
+    engine, prior, n_jobs = _engine(method, seeds), _prior(prior), _checked_n_jobs(n_jobs)
     images = read_field(images, bands)
     prior = _prior_of(images, prior)
     meta = {
@@ -125,7 +133,7 @@ def read_field(field, bands=None):
     """
     names = None if bands is None else band_names(bands)
     if not isinstance(field, (str, PathLike)):
-        return _selected(list(field), names, "images")
+        return _selected(checked_images(field), names, "images")
     path = Path(field)
     if path.is_dir():
         return _timed(f"reading {path}", "images", read_images, path, names)
@@ -172,13 +180,86 @@ def _seeds(given, images, threshold):
     if given is None:
         options = {} if threshold is None else {"threshold": threshold}
         return _timed("detecting sources", "seeds", detect, images, **options)
-    if not isinstance(given, (str, PathLike)):
-        return Seeds.from_table(getattr(given, "table", given), images)
-    table = read_table(given)
+    if isinstance(given, (str, PathLike)):
+        table = read_seeds(given)
+        try:
+            seeds = Seeds.from_table(table, images)
+        except ImageError as error:
+            raise ImageError(f"{given}: {error}") from error
+    else:
+        seeds = Seeds.from_table(getattr(given, "table", given), images)
+    _warn_of_missing(seeds, images)
+    return seeds
+
+
+def read_seeds(path):
+    """Table of positions from a file.
+
+    Parameters
+    ----------
+    path : path-like
+        See `read_table`.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+
+    Raises
+    ------
+    CatalogError, ImageError
+        If it is no table, or has no positions; the message names it.
+    """
+    if Path(path).is_file() and not Path(path).stat().st_size:
+        raise CatalogError(f"{path}: is empty, expected a table with columns ra and dec; write it again")
+    table = read_table(path)
     try:
-        return Seeds.from_table(table, images)
+        seed_positions(table)
     except ImageError as error:
-        raise ImageError(f"{given}: {error}") from error
+        raise ImageError(f"{path}: {error}") from error
+    return table
+
+
+def _warn_of_missing(seeds, images):
+    """Say that bright sources beside the seeds are not among them, whose light the seeds would take for their own."""
+    try:
+        found = detect(images, threshold=_BRIGHT)
+    except ImageError:  # too small to detect anything in, but not to fit
+        return
+    if not len(found):
+        return
+    known, bright = (cKDTree(_plane(each, seeds)) for each in (seeds, found))
+    distance, _ = known.query(bright.data)
+    missing = np.flatnonzero((distance > _AT_SEED) & (distance < _NEAR))
+    if not len(missing):
+        return
+    reached, _ = cKDTree(bright.data[missing]).query(known.data)
+    first = missing[np.argmax(found.snr[missing])]
+    log.warning(
+        "seeds: %d bright sources within %g arcsec of %d of them are not in the list, the brightest at ra %.5f, "
+        "dec %.5f; their light spoils the fits beside them: add them to the list, or leave the seeds out to have all "
+        "sources detected",
+        len(missing),
+        _NEAR,
+        np.count_nonzero(reached < _NEAR),
+        found.ra[first],
+        found.dec[first],
+    )
+
+
+def _plane(seeds, origin):
+    """Offsets from the first seed to the East and North, arcsec, (n, 2)."""
+    east = (seeds.ra - origin.ra[0] + 180) % 360 - 180
+    return 3600 * np.column_stack([east * np.cos(np.radians(origin.dec[0])), seeds.dec - origin.dec[0]])
+
+
+def _checked_n_jobs(n_jobs):
+    """Threads or an executor, before anything long begins."""
+    number = isinstance(n_jobs, Integral) and not isinstance(n_jobs, bool) and (n_jobs > 0 or n_jobs == -1)
+    if n_jobs is None or number or callable(getattr(n_jobs, "map", None)):
+        return n_jobs
+    raise ValueError(
+        f"n_jobs: {n_jobs!r}, expected a number of threads from 1 on (-1: one for each core), or an object with map"
+    )
 
 
 def band_names(bands):

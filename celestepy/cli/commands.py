@@ -4,11 +4,11 @@ import logging
 import sys
 from importlib.util import find_spec
 
-from celestepy.catalog import Status
+from celestepy.catalog import Flag, Status
 from celestepy.catalog.score import score as score_tables
 from celestepy.cli import console, output
 from celestepy.model.priors import Prior
-from celestepy.pipeline import band_names, make_catalog, read_field, read_table
+from celestepy.pipeline import band_names, make_catalog, read_field, read_seeds, read_table
 
 __all__ = ["catalog", "demo", "score", "simulate"]
 
@@ -21,7 +21,7 @@ def catalog(options):
     pictures = _pictures_directory(options.plots)
     prior = _prior(options)
     if options.seeds is not None:
-        read_table(options.seeds)  # before the images, which take longer
+        read_seeds(options.seeds)  # before the images, which take longer
     images = read_field(options.field, options.bands)
     result = make_catalog(
         images,
@@ -33,13 +33,14 @@ def catalog(options):
         n_jobs=_n_jobs(options),
         progress=_progress(options),
     )
-    unfinished = int((result.catalog["status"] == Status.NOT_FITTED).sum())
-    if result.interrupted and unfinished == len(result.catalog):
+    duplicate = (result.catalog["flags"] & Flag.DUPLICATE_SEED) != 0
+    unfinished = int(((result.catalog["status"] == Status.NOT_FITTED) & ~duplicate).sum())
+    if result.interrupted and unfinished == int((~duplicate).sum()):
         raise KeyboardInterrupt
     output.write_catalog(result.catalog, options.output)
     _say(options, result.summary, f"wrote {options.output}")
     if result.interrupted:
-        return console.interrupted(len(result.catalog) - unfinished, unfinished, options.output)
+        return console.interrupted(int((~duplicate).sum()) - unfinished, unfinished, options.output)
     if pictures is not None:
         from celestepy.plot import draw_field
 

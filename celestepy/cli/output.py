@@ -26,10 +26,13 @@ def check_catalog_output(path, overwrite):
     Raises
     ------
     CommandError
-        If it exists and may not be replaced.
+        If it is a directory, or exists and may not be replaced.
     CatalogError, ImportError
         If it cannot be written, see `~celestepy.catalog.files.check_output`.
     """
+    if Path(path).is_dir():
+        example = Path(path) / "catalog.fits"
+        raise CommandError(f"{path}: is a directory, expected a file; give one in it, such as {example}")
     if Path(path).is_file() and not overwrite:
         raise CommandError(f"{path}: exists already; choose another name, or replace it with --overwrite")
     parent = check_output(path, overwrite=True).parent

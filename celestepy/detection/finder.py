@@ -60,6 +60,12 @@ def detect(images, *, threshold=THRESHOLD, backend="sep", templates=None):
         raise ImageError(f"threshold: {threshold}, expected a finite S/N > 0, usually 4 to 7")
     filtered = [filter_image(image) for image in checked_images(images)]
     maps = combine(filtered, templates)
+    if not maps.depth.any():
+        sizes = ", ".join(sorted({f"{nx} x {ny}" for ny, nx in (one.image.shape for one in filtered)}))
+        raise ImageError(
+            f"images: no pixel of them (of {sizes}) is far enough from edges and masks to detect a source in, expected"
+            " images larger than their PSF; give larger ones"
+        )
     x, y, surroundings = _peaks(maps, threshold, backend)
     sampler = Sampler(maps)
     x, y, share = _placed(sampler, surroundings, x, y)

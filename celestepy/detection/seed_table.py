@@ -16,11 +16,12 @@ from celestepy.detection.significance import combine
 from celestepy.images.errors import ImageError, one_line
 from celestepy.images.image import Image
 
-__all__ = ["checked_images", "make_seeds", "seeds_from_table"]
+__all__ = ["checked_images", "make_seeds", "seed_positions", "seeds_from_table"]
 
 EDGE_REACH = 3.0  # PSF sigmas from the edge within which part of a source is cut off
 LEAST_VISIBLE = 0.8  # share of the information below which a seed is flagged as masked
 SAME_PLACE = 1e-3  # arcsec; closer seeds are duplicates
+LEAST_ERROR = 0.28  # arcsec; of positions whose errors nobody has told: what is measured is the noise alone
 
 
 def checked_images(images):
@@ -65,30 +66,52 @@ def make_seeds(maps, x, y, measured, rows, share):
 def seeds_from_table(table, images):
     """See `Seeds.from_table`."""
     images = checked_images(images)
-    ra, dec, position_err = _positions(table)
+    ra, dec, position_err = seed_positions(table)
     rows = _rows_on_images(ra, dec, images)
     maps = combine([filter_image(image) for image in images])
     x, y = maps.grid.sky_to_pixel(ra[rows], dec[rows])
     seeds = make_seeds(maps, x, y, measure(Sampler(maps), x, y), np.arange(len(rows)), np.ones(len(rows)))
     seeds.table["ra"], seeds.table["dec"] = ra[rows] * u.deg, dec[rows] * u.deg  # as given, to the last bit
-    if position_err is not None:
+    if position_err is None:
+        seeds.table["position_err"] = np.maximum(seeds.position_err, LEAST_ERROR) * u.arcsec
+    else:
         seeds.table["position_err"] = position_err[rows] * u.arcsec
     seeds.table["flags"] |= np.where(_repeats(ra[rows], dec[rows]), int(SeedFlag.DUPLICATE), 0)
     seeds.table["row"] = rows
     return seeds
 
 
-def _positions(table):
-    """(ra, dec) in degrees and position_err in arcsec or None, float64 arrays with NaN where masked."""
+def seed_positions(table):
+    """Positions from any table.
+
+    Parameters
+    ----------
+    table : Table or anything `~astropy.table.Table` accepts
+        See `Seeds.from_table`.
+
+    Returns
+    -------
+    ra, dec : (n,) float64
+        Degrees, NaN where masked.
+    position_err : (n,) float64 or None
+        Arcsec.
+
+    Raises
+    ------
+    ImageError
+        If there are no rows, a column is missing or is no angle, or a declination is impossible.
+    """
     table = table if isinstance(table, Table) else _as_table(table)
     names = {name.lower(): name for name in reversed(table.colnames)}
     missing = [name for name in ("ra", "dec") if name not in names]
     if missing:
         raise ImageError(
-            f"seeds: no column {' nor '.join(missing)} among {', '.join(table.colnames) or 'none'};"
+            f"seeds: no column {' nor '.join(missing)}, the table has {', '.join(table.colnames) or 'no columns'};"
             " expected ra and dec (any case), degrees ICRS; rename the columns of the table"
         )
     ra, dec = (_angle(table[names[name]], name, u.deg) for name in ("ra", "dec"))
+    if not len(ra):
+        raise ImageError("seeds: no rows, expected one position at least; leave the seeds out to have sources detected")
     error = names.get("position_err")
     error = None if error is None else _angle(table[error], "position_err", u.arcsec)
     beyond = np.abs(dec) > 90
@@ -113,11 +136,26 @@ def _angle(column, name, unit):
         numbers = np.ma.filled(values.astype(float), np.nan)
         given = u.Unit(getattr(column, "unit", None) or unit)
         return np.atleast_1d((numbers * given).to_value(unit))
-    except (u.UnitConversionError, ValueError, TypeError, AttributeError) as error:
+    except u.UnitConversionError as error:
         raise ImageError(
-            f"seeds: column {name} is no angle ({one_line(error)});"
-            f" expected numbers in {unit} or with a unit of angle"
+            f"seeds: column {name} is no angle ({one_line(error)}); expected {unit} or another unit of angle"
         ) from None
+    except (ValueError, TypeError, AttributeError):
+        first = _first_text(column)
+        raise ImageError(
+            f"seeds: column {name} holds {first!r}, expected numbers in {unit} or with a unit of angle; convert"
+            " sexagesimal positions with astropy.coordinates.SkyCoord"
+        ) from None
+
+
+def _first_text(column):
+    """The first entry of a column that is no number."""
+    for entry in np.ravel(np.ma.filled(np.ma.asarray(column), "masked") if hasattr(column, "mask") else column):
+        try:
+            float(entry)
+        except (TypeError, ValueError):
+            return str(entry)
+    return str(column)
 
 
 def _rows_on_images(ra, dec, images):

@@ -212,12 +212,16 @@ def _number(key, value, otherwise=" or 'measure'"):
 def _wcs(header, path, offset):
     """The header's WCS, its reference point moved by `offset` arcsec (East, North)."""
     wcs = header_wcs(header, path)
+    if not wcs.has_celestial:
+        axes = ", ".join(filter(None, wcs.wcs.ctype)) or "none"
+        raise ImageError(
+            f"wcs: the header of {path} has the axes {axes}, expected two celestial axes such as RA---TAN, DEC--TAN;"
+            " name the extension that has them, or solve the field for a WCS first"
+        )
     if offset is not None:
         numbers = isinstance(offset, list) and all(type(value) in (int, float) for value in offset)
-        if not numbers or len(offset) != 2 or not np.isfinite(offset).all() or not wcs.has_celestial:
-            raise ImageError(
-                f"wcs_offset: {offset!r}, expected [east, north] in arcsec, for an image with a celestial WCS"
-            )
+        if not numbers or len(offset) != 2 or not np.isfinite(offset).all():
+            raise ImageError(f"wcs_offset: {offset!r}, expected [east, north] in arcsec")
         east, north = np.asarray(offset, dtype=float) / 3600
         wcs.wcs.crval += [east / np.cos(np.radians(wcs.wcs.crval[1])), north]
     return wcs
@@ -261,8 +265,13 @@ def _integers(key, values, largest):
 
 
 def _psf(psf, files):
-    if not isinstance(psf, dict) or psf.get("type") not in PSF_KEYS:
+    if not isinstance(psf, dict):
         raise ImageError(f"psf: {psf!r}, expected a table with type one of {', '.join(PSF_KEYS)}")
+    if psf.get("type") not in PSF_KEYS:
+        found = f"type {psf['type']!r}" if "type" in psf else "no type"
+        raise ImageError(
+            f"psf: {found}, expected one of {', '.join(PSF_KEYS)}, such as psf = {{ type = \"gaussian\", fwhm = 3.0 }}"
+        )
     kind, arguments = psf["type"], {key: value for key, value in psf.items() if key != "type"}
     _check_keys(arguments, PSF_KEYS[kind], f"psf of type {kind!r}", required=PSF_KEYS[kind] & {"file"})
     try:

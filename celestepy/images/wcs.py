@@ -341,9 +341,10 @@ def as_astrometry(wcs):
 def _celestial(wcs):
     """The two celestial axes of a WCS, checked to be there."""
     if not wcs.has_celestial:
-        names = ", ".join(wcs.wcs.ctype) or "none"
+        names = ", ".join(filter(None, wcs.wcs.ctype)) or "none"
         raise ImageError(
-            f"wcs: axes {names!r}, expected two celestial axes such as RA---TAN, DEC--TAN; check the header"
+            f"wcs: axes {names}, expected two celestial axes such as RA---TAN, DEC--TAN; give the WCS of the header"
+            " that has them, or solve the field for one first"
         )
     try:
         axes = sorted((wcs.wcs.lng + 1, wcs.wcs.lat + 1))
