@@ -56,8 +56,9 @@ class Score:
     Attributes
     ----------
     n_truth, n_rows, n_matched : int
-        Scored true sources, usable rows of the catalogue in the box of ra and dec that the truth spans, and
-        pairs.
+        Scored true sources; usable rows of the catalogue within the limits of magnitude and the box of ra and dec
+        that the truth spans; and pairs, whose true source is scored. A source at a limit can be within it by one
+        table alone, so that there may be more pairs than rows.
     completeness : float
         Share of the scored true sources that are matched.
     purity : float
@@ -85,9 +86,8 @@ class Score:
         return json.dumps(self.to_dict(), **options)
 
     def __str__(self):
-        found = f"{self.n_truth} true sources, {self.completeness:.3f} of them found"
-        real = f"{self.n_rows} rows, {self.purity:.3f} of them true"
-        title = f"{found}; {real}; {self.n_matched} pairs scored"
+        found = f"{self.n_truth} true sources: {self.n_matched} found ({self.completeness:.3f}), scored below"
+        title = f"{found}; {self.n_rows} rows within the same limits: {self.purity:.3f} of them true"
         return "\n".join([title, "", *_error_lines(self.errors), *_star_lines(self.star)])
 
 

@@ -145,8 +145,8 @@ def test_printed_table_and_json(make_catalog):
     made = make_catalog(40)
     result = made.catalog.score(made.truth, radius=0.5)
     text = str(result)
-    assert text.startswith("40 true sources, 1.000 of them found; ")
-    assert " rows, 1.000 of them true; 40 pairs scored" in text
+    assert text.startswith("40 true sources: 40 found (1.000), scored below; ")
+    assert " rows within the same limits: 1.000 of them true\n" in text
     assert "color_gr [mag]" in text
     assert "nan" not in text
     content = json.loads(result.to_json())
