@@ -242,18 +242,45 @@ def test_population_of_nothing(field, tmp_path):
     assert drawn_bytes(population(catalog[:0]), tmp_path) > 1000
 
 
-def test_residual_of_a_large_image_is_that_of_its_middle(field, tmp_path, monkeypatch):
-    catalog, _, images = field
+@pytest.fixture
+def boxes(monkeypatch):
+    """What parts of the images are drawn, with the figures."""
     seen = []
 
     def draw(*arguments, box):
-        seen.append(box)
-        return model_and_residual(*arguments, box=box)
+        seen.append((box, model_and_residual(*arguments, box=box)))
+        return seen[-1][1]
 
-    monkeypatch.setitem(draw_field.__globals__, "_LARGEST", 50)
     monkeypatch.setitem(draw_field.__globals__, "model_and_residual", draw)
+    return seen
+
+
+def test_residual_of_a_large_image_is_that_of_its_middle(field, tmp_path, monkeypatch, boxes):
+    catalog, _, images = field
+    monkeypatch.setitem(draw_field.__globals__, "_LARGEST", 50)
     draw_field(images, catalog, tmp_path)
-    assert seen == [(40, 90, 20, 70)]
+    assert [box for box, _ in boxes] == [(40, 90, 20, 70)]
+
+
+def test_residual_is_that_of_the_sources_of_a_list(field, tmp_path, monkeypatch, boxes):
+    """One source: the pixels around it, and a line that tells whose light is in the model."""
+    catalog, _, images = field
+    monkeypatch.setitem(draw_field.__globals__, "_MARGIN", 10)
+    x, y, _ = images[0].local_affine((catalog["ra"].value, catalog["dec"].value))
+    inside = (x > 12) & (x < SHAPE[1] - 13) & (y > 12) & (y < SHAPE[0] - 13)
+    k = int(np.flatnonzero(inside)[0])
+    draw_field(images, catalog[[k]], tmp_path)
+    ((x0, x1, y0, y1), figure) = boxes[0]
+    assert (0.5 * (x0 + x1 - 1), 0.5 * (y0 + y1 - 1)) == pytest.approx((x[k], y[k]), abs=1.1)
+    assert (x1 - x0, y1 - y0) == pytest.approx((21, 21), abs=1)
+    assert "sources in the model: 1\n" in figure.get_suptitle()
+
+
+def test_nothing_is_drawn_over_the_sources(field):
+    """The compass and the scale are lines and letters: nothing with an area."""
+    catalog, _, images = field
+    axes = color_image(images, catalog).axes[0]
+    assert all(line.get_marker() == "None" for line in axes.lines)
 
 
 def test_draw_field(field, tmp_path):

@@ -145,21 +145,22 @@ def _ellipses(catalog, rows, jacobian):
 
 def _compass(axes, image, extent):
     """Draw North and East into the lower left corner, and a scale into the lower right one."""
+    from matplotlib.patheffects import withStroke
+
     width, height = extent[1] - extent[0], extent[3] - extent[2]
     length = 0.06 * min(width, height)
     x, y = extent[0] + 2.0 * length, extent[2] + 2.0 * length
     _, _, jacobian = image.local_affine(image.pixel_to_sky(x, y))
-    style = {"color": "white", "fontsize": 8, "ha": "center", "va": "center", "zorder": 5}
-    middle = np.array([x, y]) + 0.5 * length * (jacobian / np.hypot(*jacobian)).sum(axis=1)
-    axes.plot(*middle, "o", color="black", ms=70, alpha=0.55, mew=0, zorder=4)
+    outline = [withStroke(linewidth=2.5, foreground="black")]  # legible on light, and hides no source
+    style = {"color": "white", "fontsize": 8, "ha": "center", "va": "center", "zorder": 5, "path_effects": outline}
     for name, column in (("E", jacobian[:, 0]), ("N", jacobian[:, 1])):
         dx, dy = length * column / np.hypot(*column)
-        axes.annotate("", (x + dx, y + dy), (x, y), arrowprops=_ARROW, zorder=5)
+        axes.annotate("", (x + dx, y + dy), (x, y), arrowprops=_ARROW | {"path_effects": outline}, zorder=5)
         axes.text(x + 1.4 * dx, y + 1.4 * dy, name, **style)
     scale = np.sqrt(abs(np.linalg.det(jacobian)))  # pixels per arcsec
     arcsec = _round_number(0.15 * width / scale)
     right, low = extent[1] - 0.03 * width, extent[2] + 0.04 * height
-    axes.plot([right - arcsec * scale, right], [low, low], color="white", lw=1.5)
+    axes.plot([right - arcsec * scale, right], [low, low], color="white", lw=1.5, path_effects=outline)
     axes.text(right - arcsec * scale / 2, low + 0.025 * height, f"{arcsec:g}\u2033", **style)
 
 

@@ -51,7 +51,7 @@ def _draw_counts(axes, catalog, band):
     known = np.isfinite(mag + probability)
     mag, probability = mag[known], probability[known]
     if len(mag):
-        low, high = (round(edge / _STEP) * _STEP for edge in np.percentile(mag, (0.2, 99)))
+        low, high = (round(edge / _STEP) * _STEP for edge in np.percentile(mag, (0.2, 99.8)))
         edges = np.arange(low - _STEP, high + 1.5 * _STEP, _STEP)
         for weight, color, name in ((probability, STAR, "stars"), (1 - probability, GALAXY, "galaxies")):
             label = f"{weight.sum():.0f} {name}"
@@ -59,7 +59,18 @@ def _draw_counts(axes, catalog, band):
         axes.legend(frameon=False, loc="upper left", fontsize=8)
     axes.set_yscale("log")
     axes.set_ylim(bottom=0.5)
-    axes.set(xlabel=f"{band} [mag]", ylabel=f"sources per {_STEP:g} mag")
+    _plain_numbers(axes.yaxis)
+    axes.set_title("sums of the probabilities of the types", loc="left", fontsize=8)
+    axes.set(xlabel=f"{band} [mag]", ylabel=f"expected sources per {_STEP:g} mag")
+
+
+def _plain_numbers(axis):
+    """Label a logarithmic axis 1, 2, 5, 10, ..: over one or two decades powers of ten say little."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _draw_colors(axes, catalog, pair, other):
@@ -78,7 +89,8 @@ def _draw_colors(axes, catalog, pair, other):
     for of_kind, color in kinds:
         axes.scatter(x[known & of_kind], y[known & of_kind], size, color, lw=0, alpha=0.7)
     axes.set(xlabel=x_label, ylabel=y_label)
-    axes.set_title(f"{known.sum()} sources; grey: type uncertain", loc="left", fontsize=8)
+    n_all = np.isfinite(probability).sum()
+    axes.set_title(f"{known.sum()} of {n_all} sources; grey: type uncertain", loc="left", fontsize=8)
     axes.grid(color=PALE, lw=0.5)
     axes.set_axisbelow(True)
     if known.any():
