@@ -7,7 +7,16 @@ from functools import partial
 import numpy as np
 
 from celestepy.images.wcs import from_tangent_offsets, tangent_offsets
-from celestepy.inference.companions import may_be_pair, missing_peaks, try_companion, try_split
+from celestepy.inference.companions import (
+    apart,
+    best_of_each_source,
+    may_be_pair,
+    missing_peaks,
+    separation,
+    try_companion,
+    try_parts,
+    try_split,
+)
 from celestepy.inference.executors import run_tasks
 from celestepy.inference.group_fit import GroupFitter, contribution
 from celestepy.inference.groups import link, windows
@@ -20,15 +29,22 @@ __all__ = ["Sweeps"]
 log = logging.getLogger(__name__)
 
 # Passes of the first sweep: over the whole field, and at most. The later ones are of sources beside others that still
-# change by so many standard deviations, if the cosine between their images, though too small to link them, is above:
+# change by so many standard deviations, if the cosine between their images, though too small to link them, is above the
+# first of these values; such sources are then fitted jointly if it is above the second.
 _PASSES, _MOST_PASSES = 2, 6
-_SETTLED, _WEAK_LINK = 0.2, 0.005
+_SETTLED, _DISTURBING, _WEAK_LINK = 0.2, 0.005, 0.02
 # A source is subtracted from patches up to this many FWHM (plus its own half-light radii) away.
 _REACH_FWHM, _REACH_RADII = 5.0, 4.0
 # A source that moves farther than this many standard deviations of its seed's position is not where it was seen.
 _MAX_SHIFT = 4.0
 # A missing source is looked for this close to a known one, in FWHM.
 _SEARCH_FWHM = 2.5
+# Searches at most, each where the one before has found something.
+_SEARCHES = 4
+# What has a log Bayes factor above this may have hidden others, which are then looked for.
+_CERTAIN = 100.0
+# Sources found in one search are so many FWHM apart; nearer ones are left for the next.
+_APART_FWHM = 1.5
 # A peak of the residuals fainter than this share of the source beside it may be an error of that source's model:
 # of the PSF, or of a galaxy with more structure than two smooth profiles.
 _LEAST_SHARE = 0.1
@@ -67,8 +83,8 @@ class Sweeps:
         scene[0, at.fluxes] = self.seeds.flux_of(k, self.bands)
         return Contribution(np.array([False]), scene)
 
-    def _windows(self):
-        labels, neighbours = self._links(self.settings.link_threshold)
+    def _windows(self, threshold=np.inf):
+        labels, neighbours = self._links(min(self.settings.link_threshold, threshold))
         return labels, windows(labels, neighbours, self.settings.max_group)
 
     def _links(self, threshold):
@@ -98,17 +114,21 @@ class Sweeps:
         bright galaxy would otherwise be drawn into whatever the first guess of that galaxy leaves over. The bright ones
         have then to be fitted again, without the light of the faint ones that they took for their own.
         """
+        moved = set()
         for number in range(1, _MOST_PASSES + 1):
-            moved, interrupted = self._pass(number, only, run)
+            changed, interrupted = self._pass(number, only, run)
             if interrupted:
                 return True
+            moved |= changed
             if number >= _PASSES:
-                only = self._beside(moved)
+                only, moved = self._beside(moved), set()
+                if not only:
+                    break
         return False
 
     def _pass(self, number, only, run):
         """One pass of the first sweep: the sources that it changed, and whether it was interrupted."""
-        _, tasks = self._windows()
+        _, tasks = self._windows(_WEAK_LINK if number > _PASSES else np.inf)
         if only is not None:
             tasks = [task for task in tasks if only.intersection(task[0])]
         tiers, moved = self._tiers(tasks), set()
@@ -125,7 +145,7 @@ class Sweeps:
     def _beside(self, moved):
         """Sources that some others disturb, but are not fitted with."""
         labels, _ = self._windows()
-        _, weak = self._links(_WEAK_LINK)
+        _, weak = self._links(_DISTURBING)
         return {j for k in moved for j in weak[k].tolist() if labels[j] != labels[k]}
 
     def _tiers(self, tasks):
@@ -151,32 +171,73 @@ class Sweeps:
         if np.hypot(*vector[at.position]) > _MAX_SHIFT * max(self.seeds.position_sd[k], 0.25 * self.fitter.fwhm):
             return False  # it went after some other source's light; its first guess is the better one
         sd = np.sqrt(np.diagonal(source.covariances[0]))
-        self.vectors[k] = {GALAXY: vector}
-        self.contributions[k] = contribution([(GALAXY, vector, 1.0)], self.bands)
-        self.radii[k] = min(float(np.exp(vector[at.log_radius])), 10 * self.fitter.fwhm)
+        self._keep(k, vector)
         main = slice(0, at.colors.start)
         return before is None or bool(np.any(np.abs(vector - before)[main] > _SETTLED * sd[main]))
 
+    def _keep(self, k, vector):
+        """Take a free vector for what a source is."""
+        self.vectors[k] = {GALAXY: vector}
+        self.contributions[k] = contribution([(GALAXY, vector, 1.0)], self.bands)
+        log_radius = vector[layout(GALAXY, len(self.bands)).log_radius]
+        self.radii[k] = min(float(np.exp(log_radius)), 10 * self.fitter.fwhm)
+
     def search(self, **run):
-        """Look for sources that the seeds miss, and fit their groups for the first time."""
+        """Look for sources that the seeds miss, and fit their groups, until nothing more is found there."""
+        where = None
+        for _ in range(_SEARCHES):
+            changed, certain, interrupted = self._search(where, run)
+            if interrupted or (changed and self.first(only=changed, **run)):
+                return True
+            if not certain:  # the others are too faint to hide anything
+                break
+            where = changed | self._beside(changed)
+        return False
+
+    def _search(self, where, run):
+        """Search the groups of some sources, or all; those new or split, whether any is certain, if interrupted."""
         labels, _ = self._windows()
-        peaks = missing_peaks(
-            self.placement, self.contributions, labels, self.settings.search_threshold, _SEARCH_FWHM * self.fitter.fwhm
-        )
+        here = np.ones(len(labels), dtype=bool) if where is None else np.isin(labels, labels[sorted(where)])
+        peaks = self._peaks(labels, here)
         stands_out = self._stands_out(peaks)
-        candidates = self._candidates(labels, peaks, stands_out)
+        candidates = self._candidates(labels, here, peaks, stands_out)
         splits, interrupted = run_tasks(partial(self._split, peaks), candidates, description="splitting", **run)
-        splits = _best_of_each_source(candidates, splits)
-        changed = self._add_splits([split for _, split in splits])
+        if interrupted:
+            return set(), False, True
+        splits = best_of_each_source(candidates, splits)
         stands_out[[peak for peak, _ in splits if peak is not None]] = False
-        alone = peaks[stands_out]
+        splits, alone = self._once([split for _, split in splits], peaks[stands_out])
+        certain = max([*(split.gain for split in splits), *(0.5 * alone.snr**2)], default=0.0) > _CERTAIN
+        changed = self._add_splits(splits)
         if len(alone):
             fluxes = {band: np.maximum(flux, 0) for band, flux in zip(alone.bands, alone.flux.T, strict=True)}
             changed |= self._add(alone.ra, alone.dec, fluxes)
         log.info("%d residual peaks and %d splits among %d candidates", len(alone), len(splits), len(candidates))
-        return interrupted or (bool(changed) and self.first(only=changed, **run))
+        return changed, certain, False
 
-    def _candidates(self, labels, peaks, stands_out):
+    def _once(self, splits, peaks):
+        """Splits and peaks without those that may be of the same missing source as a better one.
+
+        Sources of two groups may both be split on account of one that is missing between them.
+        """
+        places = [
+            np.column_stack(
+                from_tangent_offsets(*split.offsets.T, self.seeds.ra[split.source], self.seeds.dec[split.source])
+            )
+            for split in splits
+        ] + list(np.column_stack([peaks.ra, peaks.dec])[:, None])
+        worth = [split.gain for split in splits] + (0.5 * peaks.snr**2).tolist()
+        chosen = apart(places, worth, _APART_FWHM * self.fitter.fwhm)
+        return [split for i, split in enumerate(splits) if chosen[i]], peaks[chosen[len(splits) :]]
+
+    def _peaks(self, labels, here):
+        """The highest peak of the residuals beside each group that is searched."""
+        peaks = missing_peaks(
+            self.placement, self.contributions, labels, self.settings.search_threshold, _SEARCH_FWHM * self.fitter.fwhm
+        )
+        return peaks[np.isin(np.asarray(peaks["group"]), labels[here])]
+
+    def _candidates(self, labels, here, peaks, stands_out):
         """Sources that may be two: with the number of the peak beside them, or None for two along a galaxy's axis."""
         single = np.bincount(labels)[labels] == 1 if len(labels) else np.zeros(0, bool)
         near_peak = np.isin(labels, np.asarray(peaks["group"])[stands_out])
@@ -184,6 +245,7 @@ class Sweeps:
             (k, None)
             for k in self.vectors
             if single[k]
+            and here[k]
             and not near_peak[k]
             and may_be_pair(self.vectors[k][GALAXY], len(self.bands), self.fitter.fwhm)
         ]
@@ -206,8 +268,7 @@ class Sweeps:
 
     def _distances(self, ra, dec):
         """Distance of every source from a place (arcsec)."""
-        east = ((self.seeds.ra - ra + 180) % 360 - 180) * np.cos(np.radians(dec))
-        return 3600 * np.hypot(east, self.seeds.dec - dec)
+        return separation(self.seeds.ra, self.seeds.dec, ra, dec)
 
     def _split(self, peaks, candidate):
         k, peak = candidate
@@ -217,7 +278,11 @@ class Sweeps:
                 return try_split(self.fitter, k, vector, *light)
             offset = tangent_offsets(peaks.ra[peak], peaks.dec[peak], self.seeds.ra[k], self.seeds.dec[k])
             flux = peaks.flux[peak, [peaks.bands.index(band) for band in self.bands]]
-            return try_companion(self.fitter, k, vector, np.array(offset), flux, *light)
+            tried = [
+                try_companion(self.fitter, k, vector, np.array(offset), flux, *light),
+                try_parts(self.fitter, k, vector, np.array(offset), *light),
+            ]
+            return max(filter(None, tried), key=lambda split: split.gain, default=None)
         except Exception:  # one bad source must not end the run; it simply stays whole
             log.exception("splitting failed for the source %d", k)
             return None
@@ -234,9 +299,12 @@ class Sweeps:
             for b, band in enumerate(self.bands):
                 if band in self.seeds.fluxes:
                     self.seeds.fluxes[band][k] = split.fluxes[0, b]
-            changed |= self._add(ra[1:], dec[1:], {band: split.fluxes[1:, b] for b, band in enumerate(self.bands)})
+            (new,) = self._add(ra[1:], dec[1:], {band: split.fluxes[1:, b] for b, band in enumerate(self.bands)})
             self._forget(k)
-            changed.add(k)
+            for j, kind, vector in zip((k, new), split.kinds, split.vectors, strict=True):
+                if kind == GALAXY:
+                    self._keep(j, vector)
+            changed |= {k, new}
         return changed
 
     def _add(self, ra, dec, fluxes):
@@ -292,12 +360,3 @@ class Sweeps:
         for result in results:
             rows.update(result or {})
         return rows, interrupted
-
-
-def _best_of_each_source(candidates, splits):
-    """For every source that has a split, that of most evidence, with the number of its peak."""
-    best = {}
-    for (k, peak), split in zip(candidates, splits, strict=True):
-        if split is not None and (k not in best or split.gain > best[k][1].gain):
-            best[k] = peak, split
-    return list(best.values())

@@ -5,7 +5,7 @@ import pytest
 from inference.small_fields import field, fitter, galaxy, seeds, star
 
 from celestepy.inference import LaplaceFit
-from celestepy.inference.companions import may_be_pair, missing_peaks, try_companion, try_split
+from celestepy.inference.companions import may_be_pair, missing_peaks, try_companion, try_parts, try_split
 from celestepy.inference.group_fit import contribution
 from celestepy.model.parameters import GALAXY, STAR, Bands, layout
 
@@ -48,9 +48,13 @@ class TestPairs:
         """Twenty of them, of every size and shape that could be a pair."""
         rng, n_split = np.random.default_rng(8), 0
         for k in range(20):
-            source = galaxy(rng.uniform(18.5, 21.0), half_light_radius=rng.uniform(0.3, 1.2),
-                            axis_ratio=rng.uniform(0.1, 0.6), position_angle=rng.uniform(0, 180),
-                            dev_fraction=rng.uniform())
+            source = galaxy(
+                rng.uniform(18.5, 21.0),
+                half_light_radius=rng.uniform(0.3, 1.2),
+                axis_ratio=rng.uniform(0.1, 0.6),
+                position_angle=rng.uniform(0, 180),
+                dev_fraction=rng.uniform(),
+            )
             engine, vector = as_one_galaxy(source, rng=k)
             n_split += split(engine, vector) is not None
         # At a log Bayes factor of 5 one in 150 would be too many.
@@ -68,8 +72,10 @@ class TestPairs:
         engine.placement = outside
         assert split(engine, vector) is None
 
-    @pytest.mark.parametrize(("radius", "elongation", "expected"), [
-        (0.5, 0.8, True), (0.5, 0.1, False), (3.0, 0.8, False), (0.05, 0.5, False), (0.05, 4.0, True)])
+    @pytest.mark.parametrize(
+        ("radius", "elongation", "expected"),
+        [(0.5, 0.8, True), (0.5, 0.1, False), (3.0, 0.8, False), (0.05, 0.5, False), (0.05, 4.0, True)],
+    )
     def test_only_small_elongated_galaxies_may_be_pairs(self, radius, elongation, expected):
         vector = np.zeros(AT.size)
         vector[AT.log_radius] = np.log(radius)
@@ -104,6 +110,52 @@ class TestSwallowedStars:
         assert self.companion(engine, vector, sky_offsets((4, 0))[0]) is None
 
 
+class TestSwallowedGalaxies:
+    def parts(self, engine, vector, offset):
+        return try_parts(engine, 0, vector, offset, {}, {0: contribution([(GALAXY, vector, 1.0)], BANDS)})
+
+    @pytest.mark.parametrize("peak", [(5, 0), (0, 5)])
+    def test_two_galaxies_are_found(self, peak):
+        """Six pixels apart, wherever the peak of the residuals lies."""
+        pair = [galaxy(19, -3, half_light_radius=0.6), galaxy(19.5, 3, half_light_radius=0.8, position_angle=120)]
+        engine, vector = as_one_galaxy(*pair)
+        found = self.parts(engine, vector, sky_offsets(peak)[0])
+        assert found.gain > 100
+        order = np.argsort(-found.fluxes[:, 1])
+        np.testing.assert_allclose(found.offsets[order], sky_offsets((-3, 0), (3, 0)), atol=0.2 * PIXEL)
+        np.testing.assert_allclose(found.fluxes[order], [source.scene[:3] for source in pair], rtol=0.1)
+        assert found.kinds == (GALAXY, GALAXY)
+        assert all(np.all(part[AT.position] == 0) for part in found.vectors)
+
+    def test_single_galaxies_stay_whole(self):
+        """Twelve of every size and shape; a peak at the end of the major axis is where a spiral arm might be."""
+        rng, n_split = np.random.default_rng(3), 0
+        for k in range(12):
+            source = galaxy(
+                rng.uniform(17, 20),
+                half_light_radius=rng.uniform(0.3, 2.5),
+                axis_ratio=rng.uniform(0.1, 1),
+                position_angle=0,
+                dev_fraction=rng.uniform(),
+            )
+            engine, vector = as_one_galaxy(source, rng=k)
+            n_split += self.parts(engine, vector, sky_offsets((0, 4))[0]) is not None
+        assert n_split == 0
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            galaxy(18.5, half_light_radius=2.5, position_angle=80),
+            galaxy(18.5, 1.5, 1, half_light_radius=2.0),
+            galaxy(20.4, 5, half_light_radius=0.5),
+        ],
+    )
+    def test_a_bulge_a_lopsided_disk_and_a_knot_are_no_second_galaxy(self, other):
+        """However certain it is that one smooth galaxy does not describe them."""
+        engine, vector = as_one_galaxy(galaxy(17.5, half_light_radius=1.2), other)
+        assert self.parts(engine, vector, sky_offsets((3, 0))[0]) is None
+
+
 class TestPeaks:
     def residual(self, *sources, known=(), threshold=6.0):
         engine = fitter(field(*sources).images, seeds(*known))
@@ -126,11 +178,15 @@ class TestPeaks:
         assert len(self.residual(star(20), star(20, 20, 20), known=[star(20)])) == 0
 
 
-@pytest.mark.parametrize(("sources", "at"), [
-    ([star(20), star(20.5, 2)], [(1, 0)]),
-    ([star(19.5), star(21, 4)], [(0, 0)]),
-    ([galaxy(19.5), star(20.5, 3)], [(0, 0)]),
-    ([galaxy(19, half_light_radius=1.5), star(20.5, 5)], [(0, 0)])])
+@pytest.mark.parametrize(
+    ("sources", "at"),
+    [
+        ([star(20), star(20.5, 2)], [(1, 0)]),
+        ([star(19.5), star(21, 4)], [(0, 0)]),
+        ([galaxy(19.5), star(20.5, 3)], [(0, 0)]),
+        ([galaxy(19, half_light_radius=1.5), star(20.5, 5)], [(0, 0)]),
+    ],
+)
 def test_the_whole_search(sources, at):
     """Two sources and one seed: both are in the catalogue, the second one flagged as found, with the right fluxes."""
     result = LaplaceFit().fit(field(*sources).images, seeds(also=at))
@@ -144,6 +200,27 @@ def test_the_whole_search(sources, at):
     np.testing.assert_allclose((fluxes - truth) / errors, 0, atol=3.5)
 
 
+@pytest.mark.parametrize(
+    "sources",
+    [
+        [galaxy(18.5, -4, half_light_radius=0.8), galaxy(18.7, 4, half_light_radius=0.8), star(18.6, 0, 6)],
+        [
+            galaxy(18, -6, half_light_radius=0.8),
+            galaxy(19.5, half_light_radius=0.8),
+            galaxy(18, 6, half_light_radius=0.8),
+        ],
+    ],
+)
+def test_the_search_goes_on_until_nothing_is_missing(sources):
+    """Three sources and one seed in the middle, or in a row with seeds at both ends: the one between is found once."""
+    given = sources[::2] if sources[1].kind == GALAXY and len({each.kind for each in sources}) == 1 else ()
+    table = seeds(*given) if given else seeds(also=[(0, 1)])
+    catalog = LaplaceFit().fit(field(*sources).images, table).catalog
+    assert len(catalog) == 3
+    truth = np.sort([source.scene[1] for source in sources])
+    np.testing.assert_allclose(np.sort(catalog["flux_r"].value), truth, rtol=0.1)
+
+
 def test_search_can_be_turned_off():
     sources = [star(20), star(20.5, 2)]
     catalog = LaplaceFit(search=False).fit(field(*sources).images, seeds(also=[(1, 0)])).catalog
@@ -155,8 +232,16 @@ def test_single_sources_stay_single():
     """Stars and galaxies alone in their fields: the search adds none to any."""
     rng = np.random.default_rng(5)
     sources = [star(mag) for mag in (16.5, 19, 21.5)]
-    sources += [galaxy(mag, half_light_radius=rng.uniform(0.4, 2), axis_ratio=rng.uniform(0.2, 1),
-                       position_angle=rng.uniform(0, 180), dev_fraction=rng.uniform()) for mag in (17.5, 19, 20, 21)]
+    sources += [
+        galaxy(
+            mag,
+            half_light_radius=rng.uniform(0.4, 2),
+            axis_ratio=rng.uniform(0.2, 1),
+            position_angle=rng.uniform(0, 180),
+            dev_fraction=rng.uniform(),
+        )
+        for mag in (17.5, 19, 20, 21)
+    ]
     for k, source in enumerate(sources):
         catalog = LaplaceFit().fit(field(source, rng=k).images, seeds(source)).catalog
         assert len(catalog) == 1
