@@ -38,8 +38,8 @@ def to_arviz(catalog, row, kind):
         If arviz-base is missing; the message names the extra.
     """
     if find_spec("arviz_base") is None:
-        raise ImportError("to_arviz needs arviz-base: install the extra 'mcmc', python -m pip install \".[mcmc]\" in the "
-                          "source tree")
+        raise ImportError("to_arviz needs arviz-base: install the extra 'mcmc', python -m pip install \".[mcmc]\" in "
+                          "the source tree")
     from arviz_base import from_dict
 
     if kind not in KINDS:
