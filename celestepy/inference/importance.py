@@ -73,11 +73,44 @@ class StudentMixture:
             Points in random order, shape (n, D).
         """
         components = rng.permutation(systematic(self.weights, checked_count("n", n), rng))
-        z = rng.standard_normal((n, self.means.shape[1]))
         df = self.df[components]
-        heavy = np.isfinite(df)
-        z[heavy] *= np.sqrt(df[heavy] / rng.chisquare(df[heavy]))[:, None]
-        return self.means[components] + np.einsum("nab,nb->na", self._factors[components], z)
+        return self.means[components] + self._offsets(components, df, df, rng)
+
+    def companions(self, x, rng):
+        """Draw, for each point, a Gaussian that it may have come from, and a second point of that Gaussian.
+
+        A Student t is a mixture of Gaussians whose precisions are scaled by chi-square variates: component and
+        scale are drawn from their distribution given the point (Nishihara et al. 2014, equation 9).
+
+        Parameters
+        ----------
+        x : array_like
+            Points, shape (n, D).
+        rng : `~numpy.random.Generator`
+            Source of random numbers.
+
+        Returns
+        -------
+        centres : `~numpy.ndarray`
+            Centres of the Gaussians, shape (n, D).
+        offsets : `~numpy.ndarray`
+            The second points, relative to the centres, shape (n, D).
+        log_density : `~numpy.ndarray`
+            Log density of the mixture at `x`, shape (n,), which comes along for nothing.
+
+        Raises
+        ------
+        SamplingError
+            If the shape is wrong.
+        """
+        distances, terms = self._terms(x)
+        largest = terms.max(axis=0)
+        cumulative = np.cumsum(np.exp(terms - largest), axis=0)
+        components = np.sum(cumulative < rng.random(terms.shape[1]) * cumulative[-1], axis=0)
+        df = self.df[components]
+        scale = df + distances[components, np.arange(len(components))]
+        offsets = self._offsets(components, scale, df + self.means.shape[1], rng)
+        return self.means[components], offsets, largest + np.log(cumulative[-1])
 
     def log_density(self, x):
         """Evaluate the normalised log density.
@@ -97,14 +130,25 @@ class StudentMixture:
         SamplingError
             If the shape is wrong.
         """
+        _, terms = self._terms(x)
+        largest = terms.max(axis=0)
+        return largest + np.log(np.exp(terms - largest).sum(axis=0))
+
+    def _terms(self, x):
+        """Squared distances in units of each scale matrix, and log densities times weights, both (J, n)."""
         x = np.asarray(x, dtype=float)
         if x.ndim != 2 or x.shape[1] != self.means.shape[1]:
             raise SamplingError(f"x has shape {x.shape}; expected (n, {self.means.shape[1]})")
         z = np.matmul(x, self._whitenings.transpose(0, 2, 1)) - self._centres[:, None]
         distances = np.einsum("jna,jna->jn", z, z)
-        terms = self._log_amplitudes[:, None] + _log_shape(distances, self.df[:, None], x.shape[1])
-        largest = terms.max(axis=0)
-        return largest + np.log(np.exp(terms - largest).sum(axis=0))
+        return distances, self._log_amplitudes[:, None] + _log_shape(distances, self.df[:, None], x.shape[1])
+
+    def _offsets(self, components, scale, df, rng):
+        """Draws about the centres: Gaussian, and scaled by ``scale / chi-square(df)`` where `df` is finite."""
+        z = rng.standard_normal((len(components), self.means.shape[1]))
+        heavy = np.isfinite(df)
+        z[heavy] *= np.sqrt(scale[heavy] / rng.chisquare(df[heavy]))[:, None]
+        return np.einsum("nab,nb->na", self._factors[components], z)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ import numpy as np
 from reference.agreement import Sample
 
 from celestepy.inference.importance import StudentMixture
-from celestepy.inference.mcmc import AnnealedImportanceSampler, SliceSampler
+from celestepy.inference.mcmc import AnnealedImportanceSampler, EllipticalSliceSampler, SliceSampler
 from celestepy.inference.mcmc.weights import log_mean_weight
 
 
@@ -41,6 +41,44 @@ class Stuck(SliceSampler):
 
     def _shrink(self, density, x, values, level, axis, left, right, rng):
         return x, values, np.zeros(len(x))
+
+
+class PriorTwice(EllipticalSliceSampler):
+    """The height is compared with the target instead of its ratio to the reference: the prior counts twice."""
+
+    def _move(self, density, x, values, rng):
+        def squared(points):
+            return density(points) + self.reference.log_density(points)
+
+        x, squares = super()._move(squared, x, values + self.reference.log_density(x), rng)
+        return x, squares - self.reference.log_density(x)
+
+
+class WrongCentre(EllipticalSliceSampler):
+    """The ellipse is drawn about another point than the centre of the Gaussian."""
+
+    def __init__(self, reference, *args):
+        super().__init__(Decentred(reference), *args)
+
+
+class Decentred:
+    """A reference whose companions miss their centre."""
+
+    def __init__(self, reference):
+        self.log_density, self._companions = reference.log_density, reference.companions
+
+    def companions(self, x, rng):
+        centres, offsets, base = self._companions(x, rng)
+        return centres + 0.5, offsets, base
+
+
+class ScalesOfThePrior(StudentMixture):
+    """Scales of the Gaussians are drawn as if the point were not known."""
+
+    def companions(self, x, rng):
+        centres, _, base = super().companions(x, rng)
+        components = np.zeros(len(x), dtype=int)
+        return centres, self._offsets(components, self.df[components], self.df[components], rng), base
 
 
 class NoDeterminant(StudentMixture):

@@ -14,7 +14,12 @@ from reference.agreement import Sample, evidence_deviation, smallest_p_value
 from reference.densities import DENSITIES
 
 from celestepy.inference.importance import StudentMixture, importance_sample
-from celestepy.inference.mcmc import AnnealedImportanceSampler, EnsembleSampler, SliceSampler
+from celestepy.inference.mcmc import (
+    AnnealedImportanceSampler,
+    EllipticalSliceSampler,
+    EnsembleSampler,
+    SliceSampler,
+)
 
 # Seeds are fixed: these are false alarms per test at the time of writing, and what a broken sampler must exceed.
 PASSES = 1e-3
@@ -66,11 +71,31 @@ def ensemble(target, start, sweeps, rng):
     return Sample(EnsembleSampler(1, sweeps).sample(target.log_density, start, rng).draws[:, -1])
 
 
+def elliptical(reference, cls=EllipticalSliceSampler):
+    def run(target, start, sweeps, rng):
+        return Sample(cls(reference(target), 1, sweeps - 1).sample(target.log_density, start, rng).draws[:, -1])
+
+    return run
+
+
+def fitted(target, cls=StudentMixture, df=5.0):
+    """As a fit of the target by its moments would be."""
+    return cls([1.0], [target.mean], [target.covariance], df)
+
+
+def two_scales(target, cls=StudentMixture, df=(4.0, np.inf)):
+    """A mixture whose components differ in place and determinant, one with heavy tails and one without."""
+    means = [target.mean, target.mean + 0.5 * whitening(target)[:, 0]]
+    return cls([0.5, 0.5], means, [target.covariance * 0.5, target.covariance * 3], df)
+
+
 CHAINS = {
     "slice": slices(widths=1.0),
     "slice, few steps": slices(widths=0.5, max_steps=3),
     "whitened slice": whitened(widths=3.0),
     "whitened slice, one step": whitened(widths=5.0, max_steps=1),
+    "ellipses": elliptical(fitted),
+    "ellipses of a mixture": elliptical(two_scales),
     "ensemble": ensemble,
 }
 TUNED = slices()
@@ -94,9 +119,14 @@ def annealed(sampler=AnnealedImportanceSampler, **settings):
     return run
 
 
+def annealed_along_slices(target, n, rng):
+    return annealed(n_temperatures=10, transition=SliceSampler(whitening=whitening(target)))(target, n, rng)
+
+
 WEIGHTED = {
     "importance": importance,
-    "bridged": annealed(),
+    "bridged": annealed(n_temperatures=10),
+    "whitened": annealed_along_slices,
     "from afar": annealed(n_temperatures=40, schedule="power", transition=SliceSampler(widths=1.0)),
 }
 
@@ -181,12 +211,6 @@ def own_units(with_jacobian):
     return run
 
 
-def two_scales(target, cls):
-    """A mixture whose components differ in their determinants."""
-    means, covariances = [target.mean, target.mean + 0.5], [target.covariance * 0.5, target.covariance * 3]
-    return cls([0.5, 0.5], means, covariances, 4.0)
-
-
 class TestBrokenSamplersAreCaught:
     """Each mistake beside its correct form where that is not tested above; a suite that passes both is no suite."""
 
@@ -205,6 +229,20 @@ class TestBrokenSamplersAreCaught:
     )
     def test_slices(self, cls, settings):
         assert self.worst(arrives, slices(cls, **settings)) < CAUGHT
+
+    @pytest.mark.parametrize("cls", [broken.PriorTwice, broken.WrongCentre])
+    @pytest.mark.parametrize("reference", [fitted, two_scales])
+    def test_ellipses(self, cls, reference):
+        assert self.worst(arrives, elliptical(reference, cls)) < CAUGHT
+
+    def test_ellipses_with_scales_of_the_prior(self):
+        """The scale of a Student t has to be drawn given the state: from its own law it is no Gibbs step."""
+        right, wrong = (
+            self.worst(stays, elliptical(lambda target, cls=cls: fitted(target, cls, df=1.0)))
+            for cls in (StudentMixture, broken.ScalesOfThePrior)
+        )
+        assert right > PASSES
+        assert wrong < CAUGHT
 
     def test_wrong_heights_do_not_even_stay(self):
         assert self.worst(stays, slices(broken.HalfHeight, widths=1.0)) < CAUGHT
@@ -247,7 +285,7 @@ class TestBrokenSamplersAreCaught:
     def test_annealed_weights_after_the_transition(self, name):
         """The evidence comes out too large, as equation 23 read carelessly gives it."""
         target = DENSITIES[name]
-        sample = annealed(broken.WeightAfterTransition)(target, 1000, np.random.default_rng(10))
+        sample = annealed(broken.WeightAfterTransition, n_temperatures=10)(target, 1000, np.random.default_rng(10))
         assert evidence_deviation(sample, target) > 2 * DEVIATIONS
 
     @pytest.mark.parametrize("name", ["banana", "funnel"])

@@ -8,6 +8,7 @@ from celestepy.inference.mcmc.annealed import AnnealedImportanceSampler
 from celestepy.inference.mcmc.chains import AnnealedDraws, Chains
 from celestepy.inference.mcmc.density import CheckedDensity, SamplingError
 from celestepy.inference.mcmc.diagnostics import Verdict, pareto_smooth, verdict
+from celestepy.inference.mcmc.elliptical import EllipticalSliceSampler
 from celestepy.inference.mcmc.ensemble import EnsembleSampler
 from celestepy.inference.mcmc.slice import SliceSampler
 from celestepy.inference.mcmc.weights import effective_draws, log_mean_weight, resample
@@ -17,6 +18,7 @@ __all__ = [
     "AnnealedImportanceSampler",
     "Chains",
     "CheckedDensity",
+    "EllipticalSliceSampler",
     "EnsembleSampler",
     "SamplingError",
     "SliceSampler",

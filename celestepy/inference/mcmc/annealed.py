@@ -12,7 +12,7 @@ import numpy as np
 
 from celestepy.inference.mcmc.chains import AnnealedDraws
 from celestepy.inference.mcmc.density import CheckedDensity, SamplingError, checked_count
-from celestepy.inference.mcmc.slice import SliceSampler
+from celestepy.inference.mcmc.elliptical import EllipticalSliceSampler
 from celestepy.inference.mcmc.weights import log_mean_weight
 
 __all__ = ["AnnealedImportanceSampler"]
@@ -36,17 +36,19 @@ class AnnealedImportanceSampler:
     Parameters
     ----------
     n_temperatures : int
-        Number T of temperatures after that of the reference. Ten do from a fitted Gaussian; the paper takes 200 from
-        the prior.
+        Number T of temperatures after that of the reference. A few tens do from a fitted distribution; the paper
+        takes 200 from the prior.
     n_runs : int
         Number of independent runs, which are advanced together.
     schedule : {"linear", "power", "sigmoid"} or array_like
         Temperatures ``g(t / T)``: t itself, for a reference near the target; its fourth power, for a prior (Friel &
         Pettitt 2008); a logistic function, slow at both ends. Or the temperatures themselves, rising from 0 to 1,
         shape (T + 1,).
-    transition : SliceSampler, optional
-        Its ``sweep(density, x, values, rng)`` is the transition, of which its axes and widths count alone. Without
-        one, slices are along the whitened axes of the reference's ``covariance``.
+    transition : SliceSampler or EllipticalSliceSampler, optional
+        Its ``sweep(density, x, values, rng)`` is the transition; its numbers of draws do not count. Without one, each
+        transition is one ellipse about the reference, whatever its kind and number of parameters one or two
+        evaluations: more temperatures then do better than longer transitions. A reference without ``companions`` needs
+        slices.
 
     Raises
     ------
@@ -54,10 +56,10 @@ class AnnealedImportanceSampler:
         If a setting is out of its range.
     """
 
-    n_temperatures: int = 10
+    n_temperatures: int = 40
     n_runs: int = 25
     schedule: str | np.ndarray = "linear"
-    transition: SliceSampler | None = None
+    transition: object = None
 
     def __post_init__(self):
         checked_count("n_temperatures", self.n_temperatures)
@@ -84,7 +86,8 @@ class AnnealedImportanceSampler:
             The target: points, shape (n, D), to unnormalised log densities, shape (n,).
         reference : object
             A normalised distribution that covers the target, with ``draw(n, rng)``, shape (n, D), and
-            ``log_density(x)``, shape (n,), such as `~celestepy.inference.importance.StudentMixture`.
+            ``log_density(x)``, shape (n,), such as `~celestepy.inference.importance.StudentMixture`. A distribution
+            that is too narrow in places costs far more than one that is too wide.
         rng : `~numpy.random.Generator`
             Source of random numbers.
 
@@ -97,10 +100,10 @@ class AnnealedImportanceSampler:
         Raises
         ------
         SamplingError
-            If there is no transition and the reference has no covariance, or the density is infinite.
+            If there is no transition and the reference has no companions, or the density is infinite.
         """
         target = CheckedDensity(log_density)
-        transition = _whitened(reference) if self.transition is None else self.transition
+        transition = _ellipses(reference) if self.transition is None else self.transition
         draws = reference.draw(self.n_runs, rng)
         log_weights = np.full(self.n_runs, -np.inf)
         log_ratio = target(draws) - reference.log_density(draws)
@@ -142,11 +145,10 @@ class _Bridge:
         return bridge
 
 
-def _whitened(reference):
-    covariance = getattr(reference, "covariance", None)
-    if covariance is None:
-        raise SamplingError("transition is None and the reference has no covariance: give a SliceSampler")
-    return SliceSampler(n_draws=1, burn_in=0, whitening=np.linalg.cholesky(covariance))
+def _ellipses(reference):
+    if not hasattr(reference, "companions"):
+        raise SamplingError("transition is None and the reference has no companions: give a SliceSampler")
+    return EllipticalSliceSampler(reference)
 
 
 def _checked_temperatures(schedule, n_temperatures):

@@ -45,7 +45,8 @@ class AnnealedDraws:
         Log weight of each run, shape (R,); the mean weight is an unbiased estimate of the ratio of the target's
         normalising constant to the reference's. A run that began outside the target's support weighs nothing.
     log_evidence, log_evidence_err : float
-        Log of the mean weight, and its standard error by the spread over runs.
+        Log of the mean weight, and its standard error by the spread over runs. An error near 1, or fewer than about
+        five effective draws, says that few runs hold all the weight: the evidence is then likely to be larger.
     n_evaluations : int
         Points at which the target was evaluated.
     """

@@ -41,6 +41,20 @@ def test_one_temperature_is_importance_sampling():
     assert not np.allclose(draws.draws, start)
 
 
+def test_any_transition_serves():
+    """Ellipses and whitened slices agree on the evidence, and ellipses need a fraction of the evaluations."""
+    slices = SliceSampler(whitening=np.linalg.cholesky(REFERENCE.covariance))
+    ellipses, other = (
+        AnnealedImportanceSampler(20, 400, transition=transition).sample(
+            BANANA.log_density, REFERENCE, np.random.default_rng(4)
+        )
+        for transition in (None, slices)
+    )
+    for draws in (ellipses, other):
+        assert abs(draws.log_evidence - BANANA.log_evidence) < 4 * draws.log_evidence_err
+    assert 3 * ellipses.n_evaluations < other.n_evaluations
+
+
 def test_counts_evaluations():
     count = []
 
@@ -131,9 +145,9 @@ def test_settings_are_checked(settings, message):
         AnnealedImportanceSampler(**settings)
 
 
-def test_a_reference_without_covariance_needs_a_transition():
+def test_a_reference_without_companions_needs_a_transition():
     class Bare:
         pass
 
-    with pytest.raises(SamplingError, match="no covariance"):
+    with pytest.raises(SamplingError, match="no companions"):
         AnnealedImportanceSampler().sample(BANANA.log_density, Bare(), np.random.default_rng(1))
