@@ -69,7 +69,9 @@ def make_catalog(
     rng : int or `numpy.random.Generator`, optional
         Seed or generator for engines that draw random numbers. A seed is kept in the metadata.
     n_jobs : int or object with ``map``, optional
-        Number of threads, or an executor; one by default. The catalogue does not depend on it.
+        Number of threads, or an executor; one by default. The catalogue does not depend on it. A second thread
+        gains little with the fast method, most of whose time is in Python under the interpreter's lock: run
+        several fields as separate processes instead.
     progress : bool, optional
         Whether to show progress bars.
 
@@ -263,7 +265,18 @@ def _checked_n_jobs(n_jobs):
 
 
 def band_names(bands):
-    """Names of bands out of ``"gri"``, ``"g,r,i"`` or a sequence of names."""
+    """Names of bands out of ``"gri"``, ``"g,r,i"`` or a sequence of names.
+
+    Parameters
+    ----------
+    bands : str or sequence of str
+        One letter for each band, names with commas between them, or the names.
+
+    Returns
+    -------
+    tuple of str
+        The names.
+    """
     if isinstance(bands, str) and "," in bands:
         return tuple(name.strip() for name in bands.split(","))
     return tuple(bands)

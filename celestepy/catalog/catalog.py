@@ -333,7 +333,24 @@ class Catalog:
             yield sample_table(is_galaxy, theta, ids=self.table["id"], ra=ra, dec=dec, bands=self.bands)
 
     def score(self, truth, other=None, *, radius=1.0, mag_range=None):
-        """Match the catalogue to the truth and score it, see `celestepy.catalog.score.score`."""
+        """Match the catalogue to the truth and score it, see `celestepy.catalog.score.score`.
+
+        Parameters
+        ----------
+        truth : table or mapping
+            With ``ra``, ``dec`` and some of ``is_star``, ``mag_b``, ``flux_b``, ``color_bc`` and the shapes.
+        other : table or mapping, optional
+            A second catalogue of the same sky, scored on the same sources.
+        radius : float
+            Largest separation of a pair, arcsec.
+        mag_range : (float, float), optional
+            Limits on the magnitude; see `celestepy.catalog.score.score`.
+
+        Returns
+        -------
+        `~celestepy.catalog.Score`
+            Counts, errors, coverage and separation of types.
+        """
         return score(self, truth, other, radius=radius, mag_range=mag_range)
 
 

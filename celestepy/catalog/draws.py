@@ -168,7 +168,18 @@ class Draws:
 
     @classmethod
     def empty(cls, n_bands):
-        """One source without draws, in `n_bands` bands."""
+        """Make one source without draws.
+
+        Parameters
+        ----------
+        n_bands : int
+            Number of bands.
+
+        Returns
+        -------
+        Draws
+            One source, no draws.
+        """
         nothing = np.zeros((0, layout(GALAXY, n_bands).size))
         none = np.zeros(0, dtype=int)
         return cls(np.array([0, 0]), none.astype(bool), nothing, np.zeros(0), np.array([np.nan]),
@@ -246,19 +257,62 @@ class Draws:
         return np.where(square > 0, 1 / np.where(square > 0, square, 1.0), 0.0)
 
     def of(self, source):
-        """The draws of one source by number: types (m,), vectors (m, B + 6), weights over both types (m,)."""
+        """The draws of one source.
+
+        Parameters
+        ----------
+        source : int
+            Number of the source.
+
+        Returns
+        -------
+        is_galaxy : (m,) bool array
+            Types.
+        theta : (m, B + 6) array
+            Free vectors.
+        weight : (m,) array
+            Weights over both types together.
+        """
         rows = slice(self.start[source], self.start[source + 1])
         star, is_galaxy = self.star_probability[source], self.is_galaxy[rows]
         return is_galaxy, self.theta[rows], self.weight[rows] * np.where(is_galaxy, 1 - star, star)
 
     def of_type(self, source, kind):
-        """The draws of one type of one source: vectors (m, B + 6), weights within the type and chains (m,)."""
+        """The draws of one type of one source.
+
+        Parameters
+        ----------
+        source : int
+            Number of the source.
+        kind : {"star", "galaxy"}
+            Type.
+
+        Returns
+        -------
+        theta : (m, B + 6) array
+            Free vectors.
+        weight : (m,) array
+            Weights within the type.
+        chain : (m,) int array
+            Chain of each draw.
+        """
         rows = slice(self.start[source], self.start[source + 1])
         chosen = self.is_galaxy[rows] == (kind == GALAXY)
         return tuple(part[rows][chosen] for part in (self.theta, self.weight, self.chain))
 
     def sources(self, index):
-        """Return the draws of some of the sources, chosen by slice, mask or index array."""
+        """Choose some of the sources.
+
+        Parameters
+        ----------
+        index : slice, mask or index array
+            Which sources.
+
+        Returns
+        -------
+        Draws
+            Those of the chosen sources, in that order.
+        """
         chosen = np.arange(len(self))[index]
         counts = self.n_draws[chosen]
         start = np.concatenate([[0], np.cumsum(counts)])
@@ -267,7 +321,18 @@ class Draws:
         return Draws(start, *parts, self.star_probability[chosen], self.group[chosen], self.chain[rows])
 
     def moved(self, u, v):
-        """Refer the draws to positions (u, v) arcsec, arrays (n,), from the present ones."""
+        """Refer the draws to other positions.
+
+        Parameters
+        ----------
+        u, v : (n,) array
+            New positions relative to the present ones, arcsec.
+
+        Returns
+        -------
+        Draws
+            The same draws of the same sky, about the new positions.
+        """
         theta = self.theta.copy()
         theta[:, layout(GALAXY, self.n_bands).position] -= np.stack([u, v], axis=-1)[self.owner]
         return Draws(self.start, self.is_galaxy, theta, self.weight, self.star_probability, self.group, self.chain)

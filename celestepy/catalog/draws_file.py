@@ -97,7 +97,13 @@ class DrawsFile:
         return bands_of(self.meta)
 
     def finished(self):
-        """Return the ids of the sources that are in the file, a frozenset of int."""
+        """Tell which sources are in the file.
+
+        Returns
+        -------
+        frozenset of int
+            The ids.
+        """
         return frozenset(self._finished)
 
     def write(self, ids, draws, *, ra, dec, rows=None):
@@ -174,14 +180,36 @@ class DrawsFile:
         return joined.sources(_places(found, ids))
 
     def positions(self, ids=None):
-        """The positions that u and v of the draws are offsets from: ra and dec in degrees, as `read` has them."""
+        """Positions that u and v of the draws are offsets from.
+
+        Parameters
+        ----------
+        ids : sequence of int, optional
+            Which sources; all by default.
+
+        Returns
+        -------
+        ra, dec : (n,) array
+            Degrees, in the order in which `read` has the sources.
+        """
         ids = self._checked(ids)
         found, ra, dec = self._columns("id", "ra", "dec")
         places = _places(found, ids)
         return ra[places], dec[places]
 
     def rows(self, ids=None):
-        """The mappings that `write` was given, a list in the order of `ids`, as `read` has them."""
+        """The mappings that `write` was given.
+
+        Parameters
+        ----------
+        ids : sequence of int, optional
+            Which sources; all by default.
+
+        Returns
+        -------
+        list of dict
+            In the order in which `read` has the sources.
+        """
         ids = self._checked(ids)
         found, text = self._columns("id", "row")
         return [json.loads(text[place]) for place in _places(found, ids)]

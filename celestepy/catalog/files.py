@@ -328,7 +328,15 @@ def _unit(text):
 
 
 def require(module, extra):
-    """Raise an ImportError that names the extra where an optional module is missing."""
+    """Raise an ImportError that names the extra where an optional module is missing.
+
+    Parameters
+    ----------
+    module : str
+        Name of the module.
+    extra : str
+        Extra of this package that brings it.
+    """
     from importlib.util import find_spec
 
     if find_spec(module) is None:

@@ -134,11 +134,33 @@ class Posterior:
         return self.weight * np.where(self.is_galaxy, 1 - star, star)
 
     def weight_of(self, kind):
-        """Weights within one type, zero for the other, shape (n, M)."""
+        """Weights within one type.
+
+        Parameters
+        ----------
+        kind : {"star", "galaxy"}
+            Type.
+
+        Returns
+        -------
+        (n, M) array
+            Weights; zero for components of the other type.
+        """
         return np.where(self.is_galaxy == (kind == GALAXY), self.weight, 0.0)
 
     def rows(self, index):
-        """Return the posterior of some of the sources, chosen by slice, mask or index array."""
+        """Choose some of the sources.
+
+        Parameters
+        ----------
+        index : slice, mask or index array
+            Which sources.
+
+        Returns
+        -------
+        Posterior
+            That of the chosen sources, in that order.
+        """
         parts = (self.star_probability, self.weight, self.is_galaxy, self.mean, self.covariance)
         return Posterior(*(part[index] for part in parts))
 
@@ -226,7 +248,18 @@ class Posterior:
         return mean + nothing, covariance + nothing[..., None]
 
     def moved(self, u, v):
-        """Refer the posterior to positions (u, v) arcsec, arrays (n,), from the present ones."""
+        """Refer the posterior to other positions.
+
+        Parameters
+        ----------
+        u, v : (n,) array
+            New positions relative to the present ones, arcsec.
+
+        Returns
+        -------
+        Posterior
+            The same law of the same sky, about the new positions.
+        """
         mean = self.mean.copy()
         mean[..., layout(GALAXY, self.n_bands).position] -= np.stack([u, v], axis=-1)[:, None]
         return Posterior(self.star_probability, self.weight, self.is_galaxy, mean, self.covariance)

@@ -78,11 +78,28 @@ class Score:
     star: StarScore | None = None
 
     def to_dict(self):
-        """Return plain dictionaries, lists and numbers, None where a number is not defined."""
+        """Return plain dictionaries, lists and numbers, None where a number is not defined.
+
+        Returns
+        -------
+        dict
+            Names as those of the attributes.
+        """
         return _defined(asdict(self))
 
     def to_json(self, **options):
-        """Return JSON text; options are those of `json.dumps`."""
+        """Return JSON text.
+
+        Parameters
+        ----------
+        **options
+            Those of `json.dumps`.
+
+        Returns
+        -------
+        str
+            JSON text of `to_dict`.
+        """
         return json.dumps(self.to_dict(), **options)
 
     def __str__(self):

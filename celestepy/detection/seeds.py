@@ -144,5 +144,16 @@ class Seeds:
         return np.asarray(self.table["flags"])
 
     def has(self, flag):
-        """(n,) bool, True where the seed has the flag(s)."""
+        """Tell which seeds have a flag.
+
+        Parameters
+        ----------
+        flag : `SeedFlag` or int
+            One flag, or a sum of several.
+
+        Returns
+        -------
+        (n,) bool array
+            Whether any of them is set.
+        """
         return (self.flags & int(flag)) != 0

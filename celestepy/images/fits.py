@@ -78,6 +78,22 @@ def from_ccddata(ccd, *, band, psf, zero_point=None, gain=None, wcs=None, **argu
     -------
     Image
         In nanomaggies.
+
+    Raises
+    ------
+    ImageError
+        If the unit, the uncertainty or the WCS does not say what is needed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy.nddata import CCDData, StdDevUncertainty
+    >>> from celestepy.images import AffineAstrometry, GaussianPSF, from_ccddata
+    >>> wcs = AffineAstrometry(150.0, 2.0, 15.5, 15.5, [[-2.5, 0.0], [0.0, 2.5]])
+    >>> ccd = CCDData(np.full((32, 32), 0.4), unit="nJy", uncertainty=StdDevUncertainty(np.full((32, 32), 0.01)))
+    >>> image = from_ccddata(ccd, band="r", psf=GaussianPSF(fwhm=3.2), wcs=wcs, sky=0.4)
+    >>> image.shape
+    (32, 32)
     """
     if ccd.unit.is_equivalent(u.Jy) or ccd.unit.is_equivalent(u.nmgy):
         if zero_point is not None:

@@ -22,8 +22,8 @@ def run_tasks(function, tasks, *, executor=None, progress=False, description="")
     tasks : sequence
         The tasks.
     executor : None, int or object with ``map``, optional
-        None or 1 runs serially; a number n runs n threads of joblib (-1: one for each core), which the kernels use
-        fully because they release the interpreter's lock; anything else must have a lazy, ordered
+        None or 1 runs serially; a number n runs n threads of joblib (-1: one for each core), of which only the
+        kernels, not the Python around them, run at the same time; anything else must have a lazy, ordered
         ``map(function, tasks)``, such as `concurrent.futures.ThreadPoolExecutor`.
     progress : bool
         Whether to show a progress bar.

@@ -48,7 +48,13 @@ class Result:
     draws: object = field(repr=False, default=None)
 
     def model_images(self):
-        """Expected pixels of every image under the best hypotheses, sky included (nmgy per pixel)."""
+        """Expected pixels of every image under the best hypotheses, sky included.
+
+        Returns
+        -------
+        list of (H, W) array
+            One for each image, nmgy per pixel.
+        """
         return model_images(self.placement, self.scenes)
 
     @property

@@ -151,7 +151,20 @@ class ColorMixture:
         return float(top) + math.log(total), gradient, hessian
 
     def responsibilities(self, colors, log_flux):
-        """Probability of each component given colours (n, C) and log fluxes (n,), shape (n, J)."""
+        """Probability of each component, given colours and fluxes.
+
+        Parameters
+        ----------
+        colors : (n, C) array_like
+            Colours, as log ratios of fluxes.
+        log_flux : (n,) array_like
+            Log fluxes in the reference band, of nmgy.
+
+        Returns
+        -------
+        (n, J) array
+            Probabilities, of sum one for each row.
+        """
         precisions, constants = self._precisions
         offsets = np.asarray(colors)[:, None, :] - self.centres(log_flux)
         logs = constants - 0.5 * np.einsum("nja,jab,njb->nj", offsets, precisions, offsets)
@@ -159,11 +172,35 @@ class ColorMixture:
         return shares / shares.sum(axis=1, keepdims=True)
 
     def centres(self, log_flux):
-        """Mean colours of the components at the log fluxes (n,), shape (n, J, C)."""
+        """Mean colours of the components at given fluxes.
+
+        Parameters
+        ----------
+        log_flux : (n,) array_like
+            Log fluxes in the reference band, of nmgy.
+
+        Returns
+        -------
+        (n, J, C) array
+            Mean colours.
+        """
         return self.means + np.multiply.outer(np.asarray(log_flux, dtype=float) - self.pivot, self.slopes)
 
     def sample(self, log_flux, rng):
-        """One draw of the colours for each entry of the array `log_flux`, shape (n, C)."""
+        """Draw the colours of one source for each flux.
+
+        Parameters
+        ----------
+        log_flux : (n,) array_like
+            Log fluxes in the reference band, of nmgy.
+        rng : `numpy.random.Generator`
+            Source of randomness.
+
+        Returns
+        -------
+        (n, C) array
+            Colours.
+        """
         n = len(log_flux)
         which = rng.choice(len(self), size=n, p=self.weights)
         noise = np.einsum("nab,nb->na", np.linalg.cholesky(self.covariances)[which],
@@ -171,7 +208,18 @@ class ColorMixture:
         return self.centres(log_flux)[np.arange(n), which] + noise
 
     def transform(self, matrix):
-        """Mixture of the linear combinations ``matrix @ colors``; matrix has shape (C', C)."""
+        """Mixture of linear combinations of the colours.
+
+        Parameters
+        ----------
+        matrix : (C', C) array_like
+            Coefficients of the combinations.
+
+        Returns
+        -------
+        ColorMixture
+            Law of ``matrix @ colors``.
+        """
         matrix = np.asarray(matrix, dtype=float)
         return ColorMixture(self.weights, self.means @ matrix.T, matrix @ self.covariances @ matrix.T,
                             self.slopes @ matrix.T, self.pivot)

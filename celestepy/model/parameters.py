@@ -108,7 +108,20 @@ class Bands:
 
     @classmethod
     def of(cls, bands, reference=None):
-        """`bands` itself if it is a `Bands` already (and `reference` does not contradict), else a new one."""
+        """Make `Bands` of whatever names them.
+
+        Parameters
+        ----------
+        bands : Bands or sequence of str
+            Names, from blue to red.
+        reference : str, optional
+            Reference band; by default that of `bands`, else r where there is one, else the middle one.
+
+        Returns
+        -------
+        Bands
+            `bands` itself if it is a `Bands` already and `reference` does not contradict, else a new one.
+        """
         if isinstance(bands, cls) and reference in (None, bands.reference):
             return bands
         return _bands(tuple(bands), reference)

@@ -45,6 +45,11 @@ def log_likelihood(mixture, colors, errors, log_flux):
         Law of the true colours.
     colors, errors, log_flux : (n, C), (n, C, C), (n,) arrays
         Measured colours, their error covariances, and log fluxes.
+
+    Returns
+    -------
+    (n,) array
+        Log densities.
     """
     return np.logaddexp.reduce(_component_logs(mixture, colors, errors, log_flux)[0], axis=1)
 

@@ -49,12 +49,36 @@ class Normal:
         return float(self.mean), float(self.sd)
 
     def evaluate(self, x):
-        """Log density at the scalar `x`, and its first and second derivative."""
+        """Log density at a number, and its first and second derivative.
+
+        Parameters
+        ----------
+        x : float
+            Where; of the variable that the law is one of.
+
+        Returns
+        -------
+        value, first, second : float
+            Log density and its derivatives.
+        """
         z = (x - self.mean) / self.sd
         return -0.5 * (z * z + _LOG_2PI) - math.log(self.sd), -z / self.sd, -1.0 / self.sd**2
 
     def sample(self, n, rng):
-        """`n` draws with the NumPy generator `rng`, shape (n,)."""
+        """Draw from the law.
+
+        Parameters
+        ----------
+        n : int
+            Number of draws.
+        rng : `numpy.random.Generator`
+            Source of randomness.
+
+        Returns
+        -------
+        (n,) array
+            Draws.
+        """
         return rng.normal(self.mean, self.sd, n)
 
 
@@ -99,7 +123,18 @@ class LogisticBeta:
         return self.scale * math.sqrt(polygamma(1, self.a) + polygamma(1, self.b))
 
     def evaluate(self, x):
-        """Log density at the scalar `x`, and its first and second derivative."""
+        """Log density at a number, and its first and second derivative.
+
+        Parameters
+        ----------
+        x : float
+            Where; of the variable that the law is one of.
+
+        Returns
+        -------
+        value, first, second : float
+            Log density and its derivatives.
+        """
         t = (x - self.location) / self.scale
         fraction = 0.5 * (1 + math.tanh(0.5 * t))
         both = self.a + self.b
@@ -109,7 +144,20 @@ class LogisticBeta:
         return value, (self.a - both * fraction) / self.scale, second
 
     def sample(self, n, rng):
-        """`n` draws with the NumPy generator `rng`, shape (n,)."""
+        """Draw from the law.
+
+        Parameters
+        ----------
+        n : int
+            Number of draws.
+        rng : `numpy.random.Generator`
+            Source of randomness.
+
+        Returns
+        -------
+        (n,) array
+            Draws.
+        """
         low, high = rng.standard_gamma(self.a, n), rng.standard_gamma(self.b, n)
         tiny = np.finfo(float).tiny
         return self.location + self.scale * (np.log(np.maximum(low, tiny)) - np.log(np.maximum(high, tiny)))
@@ -147,12 +195,35 @@ class RadiusLaw:
 
         The derivatives with respect to log_flux are ``-slope`` and ``slope^2`` times these, the mixed one
         ``-slope`` times the second.
+
+        Parameters
+        ----------
+        log_radius, log_flux : float
+            Log circularised half-light radius (arcsec) and log flux (nmgy).
+
+        Returns
+        -------
+        value, first, second : float
+            Log density and its derivatives.
         """
         z = (log_radius - self.mean - self.slope * (log_flux - self.pivot)) / self.sd
         return -0.5 * (z * z + _LOG_2PI) - math.log(self.sd), -z / self.sd, -1.0 / self.sd**2
 
     def sample(self, log_flux, rng):
-        """One draw for each entry of the array `log_flux`."""
+        """Draw one radius for each flux.
+
+        Parameters
+        ----------
+        log_flux : (n,) array_like
+            Log fluxes, of nmgy.
+        rng : `numpy.random.Generator`
+            Source of randomness.
+
+        Returns
+        -------
+        (n,) array
+            Log radii, of arcsec.
+        """
         return rng.normal(self.mean + self.slope * (np.asarray(log_flux) - self.pivot), self.sd)
 
 
@@ -194,7 +265,22 @@ class AxisRatioLaw:
         return float(self.a), float(self.b), float(self.softening), normalisation
 
     def evaluate(self, eta1, eta2):
-        """Log density, its gradient ``(g1, g2)`` and its Hessian ``(h11, h12, h22)``."""
+        """Log density, its gradient and its Hessian.
+
+        Parameters
+        ----------
+        eta1, eta2 : float
+            Components of the logarithmic ellipticity.
+
+        Returns
+        -------
+        value : float
+            Log density.
+        gradient : tuple of float
+            ``(g1, g2)``.
+        hessian : tuple of float
+            ``(h11, h12, h22)``.
+        """
         h = math.sqrt(eta1 * eta1 + eta2 * eta2 + self.softening**2)
         q = math.exp(-h)
         rest = -math.expm1(-h)
@@ -208,7 +294,20 @@ class AxisRatioLaw:
         return value, (radial * eta1, radial * eta2), hessian
 
     def sample(self, n, rng):
-        """`n` draws of (eta1, eta2), shape (n, 2)."""
+        """Draw from the law.
+
+        Parameters
+        ----------
+        n : int
+            Number of draws.
+        rng : `numpy.random.Generator`
+            Source of randomness.
+
+        Returns
+        -------
+        (n, 2) array
+            Draws of (eta1, eta2).
+        """
         cut = betainc(self.a, self.b, math.exp(-self.softening))
         h = -np.log(betaincinv(self.a, self.b, cut * rng.uniform(size=n)))
         e = np.sqrt(np.maximum(h * h - self.softening**2, 0.0))

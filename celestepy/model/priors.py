@@ -47,7 +47,13 @@ class StarPrior:
     colors: ColorMixture
 
     def kernel(self):
-        """The compiled log density of these laws."""
+        """The compiled log density of these laws.
+
+        Returns
+        -------
+        PriorKernel
+            Value, gradient and Hessian for free vectors of this type.
+        """
         colors = self.colors
         return PriorKernel(self.log_flux.constants, colors.pivot, *colors.joint, *self._shape_constants())
 
@@ -146,20 +152,56 @@ class Prior:
 
     @classmethod
     def from_document(cls, document):
-        """The prior that a JSON document describes (see `celestepy.model.prior_file`)."""
+        """The prior that a JSON document describes (see `celestepy.model.prior_file`).
+
+        Parameters
+        ----------
+        document : dict
+            As `to_document` gives it.
+
+        Returns
+        -------
+        Prior
+            The prior.
+        """
         return from_document(document, cls, StarPrior, GalaxyPrior)
 
     def to_document(self):
-        """The JSON document that describes the prior."""
+        """The JSON document that describes the prior.
+
+        Returns
+        -------
+        dict
+            Of text, numbers, lists and dictionaries.
+        """
         return to_document(self)
 
     @classmethod
     def default(cls, bands="ugriz", reference=None):
-        """The default prior, ``sdss-deep``, for the given bands."""
+        """The default prior, ``sdss-deep``, for the given bands.
+
+        Parameters
+        ----------
+        bands : str, sequence of str or Bands, optional
+            Names of the bands, out of u, g, r, i and z.
+        reference : str, optional
+            Reference band; see `for_bands`.
+
+        Returns
+        -------
+        Prior
+            The prior for these bands.
+        """
         return cls.load("sdss-deep").for_bands(bands, reference)
 
     def save(self, path):
-        """Write the prior to a JSON file, from which `load` reads an equal one."""
+        """Write the prior to a JSON file, from which `load` reads an equal one.
+
+        Parameters
+        ----------
+        path : path-like
+            File to write.
+        """
         write_document(self.to_document(), path)
 
     @property
@@ -168,7 +210,18 @@ class Prior:
         return math.log(self.star_fraction) - math.log1p(-self.star_fraction)
 
     def log_type_probability(self, kind):
-        """Log of P(kind), for "star" or "galaxy"."""
+        """Log prior probability of a type.
+
+        Parameters
+        ----------
+        kind : {"star", "galaxy"}
+            Type.
+
+        Returns
+        -------
+        float
+            Log of P(kind).
+        """
         return math.log(self.star_fraction if kind == STAR else 1 - self.star_fraction)
 
     def for_bands(self, bands, reference=None):
@@ -257,7 +310,22 @@ class Prior:
         return {kind: getattr(self, kind).kernel() for kind in KINDS}
 
     def sample_theta(self, kind, n, rng):
-        """Draw `n` free vectors of one type with u = v = 0, shape (n, size), with the generator `rng`."""
+        """Draw free vectors of one type, with u = v = 0.
+
+        Parameters
+        ----------
+        kind : {"star", "galaxy"}
+            Type.
+        n : int
+            Number of draws.
+        rng : `numpy.random.Generator`
+            Source of randomness.
+
+        Returns
+        -------
+        (n, size) array
+            Free vectors.
+        """
         laws = getattr(self, kind)
         at = layout(kind, len(self.bands))
         theta = np.zeros((n, at.size))

@@ -56,7 +56,13 @@ class MeanFieldVI:
             raise ValueError(f"newton = {self.newton!r}: expected a TrustRegion such as TrustRegion()")
 
     def settings(self):
-        """The settings as plain numbers, for the catalogue's metadata."""
+        """The settings as plain numbers, for the catalogue's metadata.
+
+        Returns
+        -------
+        dict
+            Names and values.
+        """
         return asdict(self) | {"method": self.name, "point_mass_sd": POINT_MASS_SD}
 
     def fit(self, images, seeds, *, prior=None, rng=None, executor=None, progress=False):
