@@ -140,7 +140,7 @@ class LaplaceFit:
         interrupted = sweeps.first(**run)
         if self.search and not interrupted:
             interrupted = sweeps.search(**run)
-        fits, interrupted = sweeps.second(make_rows, **run) if not interrupted else ({}, True)
+        fits, interrupted = (sweeps.first_rows(), True) if interrupted else sweeps.second(make_rows, **run)
         return assemble(sweeps, fits, seeds.rows(~first), engine or self, interrupted)
 
 

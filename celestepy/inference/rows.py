@@ -10,7 +10,7 @@ from celestepy.inference.posterior import position_bound
 from celestepy.model.parameters import GALAXY, KINDS, STAR, layout
 from celestepy.model.transforms import to_scene
 
-__all__ = ["Row", "blank_row", "calibration_covariance", "remark", "source_rows"]
+__all__ = ["Row", "blank_row", "calibration_covariance", "first_row", "remark", "source_rows"]
 
 _LOW_SNR = 5.0
 # A model is poor where chi^2 over the source's profile exceeds one by this much, and its scatter by so many times.
@@ -62,6 +62,37 @@ def remark(message, flags):
     """Message of a row: what the fit said, else what its gravest flag asks the user to do."""
     said = [text for flag, text in _REMARKS.items() if flags & flag]
     return message or "; ".join(said[:1])
+
+
+def first_row(source, scene, prior):
+    """Row of a source that was fitted as a galaxy only, by a run that was stopped before it weighed the types.
+
+    Parameters
+    ----------
+    source : `~celestepy.inference.sources.SourcePosterior`
+        The fit as a galaxy, which a star is a limit of: its position and fluxes stand for both types.
+    scene : `~celestepy.inference.placement.Contribution`
+        What the source adds to the images.
+    prior : `~celestepy.model.priors.Prior`
+        Its probabilities of the types are all that is known of them.
+
+    Returns
+    -------
+    Row
+        Flagged as not converged.
+    """
+    components = []
+    for kind in KINDS:
+        size = layout(kind, len(prior.bands)).size
+        mean, covariance = source.means[0, :size], source.covariances[0, :size, :size]
+        components.append((prior.log_type_probability(kind), kind, mean, covariance))
+    message = (
+        "the run was interrupted after a first fit as a galaxy: type (star_probability is the prior's) and existence "
+    )
+    columns = dict(
+        status=int(Status.NOT_CONVERGED), flags=int(Flag.NOT_CONVERGED), message=message + "are unknown; run it again"
+    )
+    return Row(components, scene, columns)
 
 
 def source_rows(fit, centres, label, fitter):

@@ -21,7 +21,7 @@ from celestepy.inference.executors import run_tasks
 from celestepy.inference.group_fit import GroupFitter, contribution
 from celestepy.inference.groups import link, windows
 from celestepy.inference.placement import Contribution, Placement
-from celestepy.inference.rows import source_rows
+from celestepy.inference.rows import first_row, source_rows
 from celestepy.model.parameters import GALAXY, layout, scene_layout
 
 __all__ = ["Sweeps"]
@@ -60,7 +60,7 @@ class Sweeps:
         self.radii = np.zeros(len(seeds))
         self._place()
         self.contributions = {k: self._star(k) for k in range(len(seeds))}
-        self.vectors = {}
+        self.vectors, self.first_fits = {}, {}
 
     def _place(self):
         """Everything that follows from where the sources are."""
@@ -172,6 +172,7 @@ class Sweeps:
             return False  # it went after some other source's light; its first guess is the better one
         sd = np.sqrt(np.diagonal(source.covariances[0]))
         self._keep(k, vector)
+        self.first_fits[k] = source
         main = slice(0, at.colors.start)
         return before is None or bool(np.any(np.abs(vector - before)[main] > _SETTLED * sd[main]))
 
@@ -181,6 +182,12 @@ class Sweeps:
         self.contributions[k] = contribution([(GALAXY, vector, 1.0)], self.bands)
         log_radius = vector[layout(GALAXY, len(self.bands)).log_radius]
         self.radii[k] = min(float(np.exp(log_radius)), 10 * self.fitter.fwhm)
+
+    def first_rows(self):
+        """Rows of what the first sweep knows, for a run that is stopped before the second."""
+        return {
+            k: (first_row(source, self.contributions[k], self.prior), np.nan) for k, source in self.first_fits.items()
+        }
 
     def search(self, **run):
         """Look for sources that the seeds miss, and fit their groups, until nothing more is found there."""
@@ -320,6 +327,7 @@ class Sweeps:
     def _forget(self, k):
         """Back to the first guess of a source."""
         self.vectors.pop(k, None)
+        self.first_fits.pop(k, None)
         self.contributions[k] = self._star(k)
         self.radii[k] = 0.0
 

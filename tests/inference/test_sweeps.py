@@ -225,6 +225,50 @@ class TestOneBadGroup:
         assert "splitting failed for the source 0" in caplog.text
 
 
+@pytest.mark.parametrize("n_jobs", [None, 2])
+class TestInterruption:
+    """Ctrl-C before the second sweep: what the first one knows is in the rows, and they say so."""
+
+    def interrupted(self, monkeypatch, name, n_jobs, after):
+        work, calls = getattr(GroupFitter, name), []
+
+        def stop(self, *arguments, **options):
+            calls.append(1)
+            if len(calls) > after:
+                raise KeyboardInterrupt
+            return work(self, *arguments, **options)
+
+        monkeypatch.setattr(GroupFitter, name, stop)
+        return LaplaceFit().fit(field(*LADDER).images, seeds(*LADDER), executor=n_jobs)
+
+    def test_in_the_first_sweep(self, monkeypatch, n_jobs):
+        """The two brightest were fitted."""
+        result = self.interrupted(monkeypatch, "quick", n_jobs, after=2)
+        assert result.interrupted
+        assert result.catalog["status"].tolist() == [Status.NOT_FITTED, Status.NOT_CONVERGED, Status.NOT_CONVERGED]
+        assert all("interrupted" in message for message in result.catalog["message"])
+        for k in (1, 2):
+            truth = LADDER[k].scene[1]
+            assert result.catalog["flux_r"][k].value == pytest.approx(truth, rel=0.15)
+            assert 0 < result.catalog["flux_r_err"][k].value < 0.1 * truth
+            assert 0.05 < result.catalog["star_probability"][k] < 0.95
+        assert np.isnan(result.catalog["flux_r"][0])
+
+    def test_in_the_search(self, monkeypatch, n_jobs):
+        """Everything was fitted."""
+
+        def stop(*_):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("celestepy.inference.sweeps.try_split", stop)
+        pair = [star(20), star(20.5, 2)]
+        result = LaplaceFit().fit(field(*pair).images, seeds(also=[(1, 0)]), executor=n_jobs)
+        assert result.interrupted
+        assert result.catalog["status"].tolist() == [Status.NOT_CONVERGED]
+        total = sum(source.scene[1] for source in pair)
+        assert result.catalog["flux_r"][0].value == pytest.approx(total, rel=0.15)
+
+
 def test_the_order_of_groups_is_no_part_of_the_answer():
     """Seeds far apart in any order: the same rows to the last bit, but for their numbers."""
     images = field(*LADDER).images
