@@ -255,7 +255,16 @@ def weigh(draws, log_ratios, n_evaluations=0):
     -------
     WeightedDraws
         As of `importance_sample`.
+
+    Raises
+    ------
+    SamplingError
+        If there are fewer than 25 draws, a ratio is NaN or +inf, or the shapes disagree.
     """
+    if np.shape(log_ratios) != np.shape(draws)[:1]:
+        raise SamplingError(
+            f"draws and log_ratios have shapes {np.shape(draws)} and {np.shape(log_ratios)}; expected (n, D) and (n,)"
+        )
     smoothed, pareto_k = pareto_smooth(log_ratios)
     log_evidence, error = log_mean_weight(smoothed)
     # Where every weight is zero there is nothing to normalise.

@@ -6,7 +6,7 @@ from reference.densities import Gaussian, TwoModes
 from reference.samplers import student_density
 from scipy.stats import kstest, multivariate_t
 
-from celestepy.inference.importance import StudentMixture, importance_sample
+from celestepy.inference.importance import StudentMixture, importance_sample, weigh
 from celestepy.inference.mcmc import SamplingError
 
 WEIGHTS = np.array([0.5, 0.3, 0.2])
@@ -185,3 +185,47 @@ class TestImportanceSample:
     def test_density_of_a_wrong_shape(self):
         with pytest.raises(SamplingError, match="returned shape"):
             importance_sample(lambda x: 0.0, self.proposal, 50, np.random.default_rng(1))
+
+    def test_draws_of_several_calls_are_weighed_together(self):
+        """As one call of the same size: smoothing sees all the weights."""
+        rng = np.random.default_rng(6)
+        parts = [importance_sample(self.target.log_density, self.proposal, n, rng).draws for n in (100, 300)]
+        draws = np.concatenate(parts)
+        ratios = self.target.log_density(draws) - self.proposal.log_density(draws)
+        together = weigh(draws, ratios, 400)
+        assert together.n_evaluations == 400
+        assert np.exp(together.log_weights).sum() == pytest.approx(1.0)
+        assert abs(together.log_evidence - self.target.log_evidence) < 4 * together.log_evidence_err
+        shuffled = np.random.default_rng(7).permutation(400)
+        again = weigh(draws[shuffled], ratios[shuffled])
+        np.testing.assert_allclose(again.log_weights, together.log_weights[shuffled], rtol=1e-10)
+        assert again.pareto_k == pytest.approx(together.pareto_k)
+
+    def test_weighing_needs_a_ratio_for_each_draw(self):
+        with pytest.raises(SamplingError, match="draws and log_ratios have shapes"):
+            weigh(np.zeros((40, 2)), np.zeros(39))
+
+
+class TestCompanions:
+    def test_density_comes_along(self):
+        x = MIXTURE.draw(50, np.random.default_rng(1))
+        centres, offsets, log_density = MIXTURE.companions(x, np.random.default_rng(2))
+        np.testing.assert_allclose(log_density, MIXTURE.log_density(x), rtol=1e-13)
+        assert centres.shape == offsets.shape == (50, 2)
+
+    def test_components_follow_their_responsibilities(self):
+        x = np.repeat([[1.0, 0.0]], 20_000, axis=0)
+        parts = WEIGHTS * [student_density(x[0], *rest) for rest in zip(MEANS, COVARIANCES, DF)]
+        centres, _, _ = MIXTURE.companions(x, np.random.default_rng(3))
+        shares = np.array([np.mean(np.all(centres == mean, axis=1)) for mean in MEANS])
+        np.testing.assert_allclose(shares, parts / parts.sum(), atol=4 * 0.5 / np.sqrt(20_000))
+
+    def test_second_points_make_the_pair_exchangeable(self):
+        """Second points of the draws of a Student t are draws of it too, and know how far out the first ones are."""
+        heavy = StudentMixture([1.0], [[0.0] * 3], [np.eye(3)], 3.0)
+        x = heavy.draw(20_000, np.random.default_rng(4))
+        _, offsets, _ = heavy.companions(x, np.random.default_rng(5))
+        first, second = (np.linalg.norm(points, axis=1) for points in (x, offsets))
+        assert kstest(first, second).pvalue > 1e-3
+        far = first > np.quantile(first, 0.9)
+        assert np.median(second[far]) > 1.5 * np.median(second[~far])

@@ -8,10 +8,7 @@ from arviz_stats.base import array_stats
 
 from celestepy.inference.mcmc.density import SamplingError
 
-__all__ = ["PARETO_K_LIMIT", "Verdict", "pareto_smooth", "verdict"]
-
-#: Largest Pareto k for which estimates from importance weights can be relied on (Vehtari et al. 2024).
-PARETO_K_LIMIT = 0.7
+__all__ = ["Verdict", "pareto_smooth", "verdict"]
 
 # Fewest draws per chain, and fewest weights, for which the diagnostics are defined.
 _FEWEST_DRAWS = 8

@@ -95,7 +95,7 @@ class SliceSampler:
             x, values, steps = self._sweep(density, x, values, widths[:, None] * axes, rng)
             if self.widths is None:
                 distance += widths * steps
-                widths = _WIDTH_PER_STEP * distance / (sweep + 1)
+                widths = np.where(distance > 0, _WIDTH_PER_STEP * distance / (sweep + 1), widths)
         draws = np.empty((len(x), self.n_draws, x.shape[1]))
         log_densities = np.empty((len(x), self.n_draws))
         for draw in range(self.n_draws):

@@ -156,6 +156,20 @@ class TestParetoSmooth:
         assert k == np.inf
         np.testing.assert_array_equal(smoothed, ratios)
 
+    @pytest.mark.parametrize("n", [25, 224, 226, 1000])
+    def test_strange_ratios_give_no_nan_and_no_warning(self, n):
+        """Scales from 1e-12 to 1e5, ties, zeros and offsets; warnings are errors here."""
+        rng = np.random.default_rng(n)
+        for scale in 10.0 ** np.arange(-12, 6):
+            ratios = scale * rng.standard_cauchy(n)
+            for strange in (ratios, np.round(ratios), 1e8 + ratios, np.where(rng.random(n) < 0.5, -np.inf, ratios)):
+                smoothed, k = pareto_smooth(strange)
+                assert k > -np.inf
+                assert not np.isnan(smoothed).any()
+                # To the last digits of the largest, which is subtracted and added again.
+                finite = np.abs(strange[np.isfinite(strange)]).max()
+                assert smoothed.max() <= strange.max() + 1e-13 * max(1.0, finite)
+
     def test_zero_weights_in_the_body(self):
         ratios = np.r_[np.full(70, -np.inf), 0.3 * np.random.default_rng(1).standard_normal(30)]
         smoothed, k = pareto_smooth(ratios)
