@@ -7,7 +7,7 @@ import numpy as np
 
 from celestepy.inference import _posterior
 from celestepy.model.parameters import GALAXY, STAR, layout
-from celestepy.model.transforms import curvature, to_scene
+from celestepy.model.transforms import curvature, to_scene, to_scenes
 
 __all__ = ["GroupPosterior", "SCALES", "position_bound"]
 
@@ -130,7 +130,7 @@ class GroupPosterior:
             ``x -> (value, gradient, hessian)``.
         """
         blocks, sky = self.blocks(kinds)
-        limit = np.concatenate([self._templates[kind].limit for kind in kinds] + [1e3 * self.sky_sd])
+        limit = self._limit(kinds)
         is_galaxy = np.array([kind == GALAXY for kind in kinds])
         components = components or [None] * len(kinds)
 
@@ -141,6 +141,56 @@ class GroupPosterior:
             return -value, np.negative(gradient, out=gradient), np.negative(hessian, out=hessian)
 
         return negative_log_posterior
+
+    def values(self, kinds, x):
+        """Log posterior of many parameter vectors at once.
+
+        Parameters
+        ----------
+        kinds : sequence of str
+            Type of each source.
+        x : array_like
+            Parameter vectors, shape (M, D), laid out as `blocks` says.
+
+        Returns
+        -------
+        `~numpy.ndarray`
+            Minus the values of `objective`, shape (M,); -inf where a vector is not finite or beyond all limits.
+        """
+        blocks, sky = self.blocks(kinds)
+        x = np.ascontiguousarray(x, dtype=float)
+        if x.ndim != 2 or x.shape[1] != sky.stop:
+            raise ValueError(f"x has shape {x.shape}; expected (M, {sky.stop})")
+        usable = (np.abs(x) < self._limit(kinds)).all(axis=1)  # False for NaN too
+        result = np.full(len(x), -np.inf)
+        if usable.any():
+            result[usable] = self._values(kinds, blocks, sky, x[usable])
+        return result
+
+    def _values(self, kinds, blocks, sky, x):
+        scenes = np.empty((len(x), self.n_sources, self.width))
+        total = -0.5 * (x[:, sky] ** 2 @ self._sky_precision) - self._sky_constant
+        for k, (kind, block) in enumerate(zip(kinds, blocks, strict=True)):
+            own = np.ascontiguousarray(x[:, block])
+            scenes[:, k] = to_scenes(kind, own, self.bands)
+            total += self.prior.log_densities(kind, own, self.position_sd[k]) + self._wall_values(kind, k, own)
+        is_galaxy = np.array([kind == GALAXY for kind in kinds])
+        return total + self.likelihood.values(is_galaxy, scenes, x[:, sky])
+
+    def _limit(self, kinds):
+        """Beyond these a vector is turned down before anything overflows."""
+        return np.concatenate([self._templates[kind].limit for kind in kinds] + [1e3 * self.sky_sd])
+
+    def _wall_values(self, kind, k, vectors):
+        """Log density of the bounds of one source's position and size, for many vectors."""
+        at = layout(kind, len(self.bands))
+        distance = np.hypot(*vectors[:, at.position].T)
+        value = -0.5 * _STIFFNESS * np.maximum(distance - self._reach[k], 0.0) ** 2
+        if kind == GALAXY:
+            elongation = np.sqrt(np.sum(vectors[:, at.ellipticity] ** 2, axis=1) + _ROUND**2)
+            excess = vectors[:, at.log_radius] + 0.5 * elongation - self._largest
+            value -= 0.5 * _STIFFNESS * np.maximum(excess, 0.0) ** 2
+        return value
 
     def _evaluate(self, kinds, is_galaxy, components, blocks, sky, x):
         scenes, jacobians = np.empty((self.n_sources, self.width)), []

@@ -95,6 +95,19 @@ cdef class PixelKernel(Tiles):
                     self._finish_hessian(h)
         return value
 
+    def values(
+        self, const unsigned char[::1] is_galaxy, const double[:, :, ::1] scenes, const double[:, ::1] sky,
+        double[::1] out,
+    ):
+        """Log likelihood of each of many scenes, added to ``out``; image by image, whose pixels stay in the cache."""
+        cdef int n
+        cdef Py_ssize_t draw, n_draws = scenes.shape[0]
+        with nogil:
+            for n in range(self.n_images):
+                for draw in range(n_draws):
+                    self._place(n, &is_galaxy[0], &scenes[draw, 0, 0], False)
+                    out[draw] += self._sum_image(n, sky[draw, n], 0)
+
     def render(
         self, int n, const unsigned char[::1] is_galaxy, const double[:, ::1] scene, double[:, :, ::1] out
     ):

@@ -100,6 +100,20 @@ cdef class PriorKernel:
             value += self._shape(theta, gradient, hessian)
         return value
 
+    def values(self, const double[:, ::1] theta, double position_sd, int component, double[::1] gradient,
+               double[:, ::1] hessian, double[::1] out):
+        """Fill `out` (m,) with the values at the rows of theta (m, n); gradient and hessian are scratch, zeroed."""
+        cdef Py_ssize_t row
+        cdef double value
+        with nogil:
+            for row in range(theta.shape[0]):
+                value = self._position(theta[row], position_sd, gradient, hessian)
+                value += self._flux(theta[row, 2], gradient, hessian)
+                value += self._colors(theta[row], component, gradient, hessian)
+                if self.is_galaxy:
+                    value += self._shape(theta[row], gradient, hessian)
+                out[row] = value
+
     cdef double _position(self, const double[:] theta, double sd, double[::1] gradient,
                           double[:, ::1] hessian) noexcept nogil:
         cdef double precision = 1.0 / (sd * sd), value = log(precision) - LOG_2PI

@@ -149,6 +149,17 @@ def to_scene(bint is_galaxy, const double[:] theta, const double[:, ::1] matrix,
         _shape(theta, matrix.shape[0], scene, jacobian)
 
 
+def to_scenes(bint is_galaxy, const double[:, ::1] theta, const double[:, ::1] matrix, double[:, ::1] scenes,
+              double[:, ::1] jacobian):
+    """Fill the zeroed scenes (m, B + 6) of the rows of theta (m, n); the jacobian is scratch."""
+    cdef Py_ssize_t row
+    with nogil:
+        for row in range(theta.shape[0]):
+            _fluxes_and_position(theta[row], matrix, scenes[row], jacobian)
+            if is_galaxy:
+                _shape(theta[row], matrix.shape[0], scenes[row], jacobian)
+
+
 def curvature(bint is_galaxy, const double[:] theta, const double[:] gradient, const double[:, ::1] matrix,
               double[:, ::1] result):
     """Fill the zeroed result (n, n) with sum_k gradient[k] d^2 scene_k / d theta^2."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from celestepy.model.profiles import DE_VAUCOULEURS, EXPONENTIAL
 
-__all__ = ["KernelInputs", "checked_neighbours", "checked_scene", "finite", "kernel_inputs"]
+__all__ = ["KernelInputs", "checked_neighbours", "checked_scene", "finite", "kernel_inputs", "possible_scenes"]
 
 # Below this variance, pixels^2, the kernel may have to begin a component anew in every row.
 NARROW = 0.09
@@ -164,6 +164,27 @@ def checked_scene(is_galaxy, scene, shape):
                 "expected Suu >= 0, Svv >= 0 and Suv^2 <= Suu Svv"
             )
     return is_galaxy.view(np.uint8), scene
+
+
+def possible_scenes(is_galaxy, scenes):
+    """Which of many scenes a kernel can take, shape (M,): finite ones whose galaxies have the shape of an ellipse.
+
+    Parameters
+    ----------
+    is_galaxy : array of bool, shape (K,)
+        Types.
+    scenes : array, shape (M, K, B + 6)
+        Parameters.
+
+    Returns
+    -------
+    array of bool, shape (M,)
+    """
+    possible = np.isfinite(scenes).all(axis=(1, 2))
+    suu, suv, svv = np.moveaxis(scenes[:, is_galaxy, -3:], -1, 0)
+    with np.errstate(invalid="ignore", over="ignore"):
+        ellipse = (suu >= 0) & (svv >= 0) & (suv * suv <= suu * svv * (1 + 1e-9))
+    return possible & ellipse.all(axis=1)
 
 
 def checked_neighbours(name, maps, images):

@@ -12,7 +12,7 @@ import threading
 import numpy as np
 
 from celestepy.model import _pixel_rate_generic
-from celestepy.model.kernel_inputs import checked_neighbours, checked_scene, finite, kernel_inputs
+from celestepy.model.kernel_inputs import checked_neighbours, checked_scene, finite, kernel_inputs, possible_scenes
 
 __all__ = ["MeanFieldPixels", "SceneLikelihood", "available_kernels", "kernel_name"]
 
@@ -146,7 +146,7 @@ class SceneLikelihood:
     the shape are without effect, their derivatives zero.
 
     An object keeps scratch memory and serves one thread at a time, else it raises RuntimeError.
-    `evaluate` releases the GIL.
+    `evaluate` and `values` release the GIL.
     """
 
     def __init__(
@@ -193,6 +193,47 @@ class SceneLikelihood:
         with self._turn:
             value = self._kernel.evaluate(is_galaxy, scene, sky, order, gradient, hessian)
         return value, gradient, hessian
+
+    def values(self, is_galaxy, scenes, sky):
+        """Log likelihoods of many scenes of the same types, in one call.
+
+        Parameters
+        ----------
+        is_galaxy : array_like of bool, shape (K,)
+            Which sources are galaxies.
+        scenes : array_like, shape (M, K, B + 6)
+            Parameters of the sources in each of M draws.
+        sky : array_like, shape (M, N)
+            Level added to the background of each patch, nanomaggies per pixel.
+
+        Returns
+        -------
+        `~numpy.ndarray`, shape (M,)
+            The values of `evaluate`; -inf for a draw that is not finite, or in which the shape of a galaxy is not
+            that of an ellipse.
+
+        Raises
+        ------
+        ValueError
+            If an argument has the wrong shape.
+        """
+        is_galaxy = np.ascontiguousarray(is_galaxy, dtype=bool)
+        scenes, sky = (np.ascontiguousarray(part, dtype=float) for part in (scenes, sky))
+        shapes = (self.n_sources,), (len(scenes), self.n_sources, self.n_bands + 6), (len(scenes), self.n_images)
+        if (is_galaxy.shape, scenes.shape, sky.shape) != shapes:
+            raise ValueError(
+                f"is_galaxy, scenes and sky have shapes {is_galaxy.shape}, {scenes.shape} and {sky.shape}; expected "
+                f"{shapes[0]}, (M, {self.n_sources}, {self.n_bands + 6}) and (M, {self.n_images})"
+            )
+        usable = possible_scenes(is_galaxy, scenes) & np.isfinite(sky).all(axis=1)
+        if not usable.all():
+            result = np.full(len(scenes), -np.inf)
+            result[usable] = self.values(is_galaxy, scenes[usable], sky[usable]) if usable.any() else 0.0
+            return result
+        result = np.zeros(len(scenes))
+        with self._turn:
+            self._kernel.values(is_galaxy.view(np.uint8), scenes, sky, result)
+        return result
 
     def model(self, is_galaxy, scene, sky):
         """Expected pixels.

@@ -295,6 +295,35 @@ class Prior:
         value = kernel.evaluate(theta, position_sd, self._component(kind, component), gradient, hessian)
         return value, gradient if order >= 1 else None, hessian if order >= 2 else None
 
+    def log_densities(self, kind, theta, position_sd, component=None):
+        """Log density of many free vectors of one type.
+
+        Parameters
+        ----------
+        kind : {"star", "galaxy"}
+            Type of source.
+        theta : (m, n) array
+            Free vectors.
+        position_sd : float
+            Standard deviation of the position about the seed in each of u and v (arcsec).
+        component : int, optional
+            As in `log_density`.
+
+        Returns
+        -------
+        (m,) array
+            The values of `log_density`.
+        """
+        size = layout(kind, len(self.bands)).size
+        theta = np.ascontiguousarray(theta, dtype=float)
+        if theta.ndim != 2 or theta.shape[1] != size:
+            raise ValueError(f"theta of {kind}s in {len(self.bands)} bands must have shape (m, {size}), "
+                             f"got {theta.shape}")
+        result = np.empty(len(theta))
+        scratch = np.zeros(size), np.zeros((size, size))
+        self._kernels[kind].values(theta, position_sd, self._component(kind, component), *scratch, result)
+        return result
+
     def _component(self, kind, component):
         """The kernel's number for a component; -1 is all of them."""
         if component is None:

@@ -29,7 +29,7 @@ import numpy as np
 from celestepy.model import _transforms
 from celestepy.model.parameters import GALAXY, Bands, layout
 
-__all__ = ["MAGNITUDE", "curvature", "from_catalog", "to_catalog", "to_scene"]
+__all__ = ["MAGNITUDE", "curvature", "from_catalog", "to_catalog", "to_scene", "to_scenes"]
 
 MAGNITUDE = 2.5 / math.log(10)  # magnitudes per unit of natural logarithm
 
@@ -59,6 +59,34 @@ def to_scene(kind, theta, bands):
     jacobian = np.zeros((n_bands + 6, len(theta)))
     _transforms.to_scene(kind == GALAXY, theta, matrix, scene, jacobian)
     return scene, jacobian
+
+
+def to_scenes(kind, theta, bands):
+    """Scene vectors of many free vectors of one type, without derivatives.
+
+    Parameters
+    ----------
+    kind : {"star", "galaxy"}
+        Type of source.
+    theta : (m, n) array
+        Free vectors.
+    bands : Bands or sequence of str
+        The B bands, and the reference band that log_flux belongs to.
+
+    Returns
+    -------
+    (m, B + 6) array
+        As `to_scene`, row by row; infinite where a flux or a radius overflows.
+    """
+    matrix = Bands.of(bands).log_flux_matrix
+    n_bands = len(matrix)
+    size = layout(kind, n_bands).size
+    theta = np.ascontiguousarray(theta, dtype=float)
+    if theta.ndim != 2 or theta.shape[1] != size:
+        raise ValueError(f"theta must have shape (m, {size}), got {theta.shape}")
+    scenes = np.zeros((len(theta), n_bands + 6))
+    _transforms.to_scenes(kind == GALAXY, theta, matrix, scenes, np.zeros((n_bands + 6, size)))
+    return scenes
 
 
 def curvature(kind, theta, g_scene, bands):

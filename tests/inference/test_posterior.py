@@ -199,3 +199,39 @@ def test_same_in_every_thread():
 
     with ThreadPoolExecutor(4) as pool:
         assert len(set(pool.map(evaluate, range(12)))) == 1
+
+
+class TestValues:
+    @pytest.mark.parametrize("setup", SETUPS)
+    @pytest.mark.parametrize("kinds", ASSIGNMENTS)
+    def test_many_at_once_are_minus_the_objective(self, kinds, setup):
+        posterior = group(len(kinds), **setup)
+        x = np.array([point(posterior, kinds, seed) for seed in range(4)])
+        x[1, :2] += 3.0  # beyond the wall about the seed
+        objective = posterior.objective(kinds)
+        # The same sums in another order, with walls of 1e6 and more nats.
+        np.testing.assert_allclose(posterior.values(kinds, x), [-objective(each)[0] for each in x], rtol=1e-12)
+
+    def test_galaxies_beyond_their_patch(self):
+        posterior = group(1)
+        x = point(posterior, (GALAXY,))
+        x[layout(GALAXY, 3).log_radius] = 4.0
+        value = -posterior.objective((GALAXY,))(x)[0]
+        np.testing.assert_allclose(posterior.values((GALAXY,), x[None]), [value], rtol=1e-12)
+
+    @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e3])
+    def test_what_is_not_finite_or_out_of_bounds_has_no_density(self, bad):
+        posterior = group(1)
+        x = np.array([point(posterior, (GALAXY,))] * 3)
+        x[1, 3] = bad
+        values = posterior.values((GALAXY,), x)
+        assert values[1] == -np.inf
+        assert values[0] == values[2] > -np.inf
+        assert posterior.values((GALAXY,), x[1:2])[0] == -np.inf
+
+    def test_no_vectors(self):
+        assert group(1).values((STAR,), np.zeros((0, 5 + 3))).shape == (0,)
+
+    def test_wrong_shape(self):
+        with pytest.raises(ValueError, match=r"x has shape \(7,\); expected \(M, 8\)"):
+            group(1).values((STAR,), np.zeros(7))

@@ -43,6 +43,18 @@ def test_kernel_equals_sum_of_laws(prior, kind, component):
             np.testing.assert_allclose(value, expected, rtol=1e-10, atol=1e-9)
 
 
+@pytest.mark.parametrize("component", [None, 2])
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_at_once(prior, kind, component):
+    theta = prior.sample_theta(kind, 20, np.random.default_rng(1))
+    expected = [prior.log_density(kind, each, 0.3, order=0, component=component)[0] for each in theta]
+    np.testing.assert_array_equal(prior.log_densities(kind, theta, 0.3, component), expected)
+    theta[3, 2] = np.nan
+    assert np.isnan(prior.log_densities(kind, theta, 0.3)).sum() == 1
+    with pytest.raises(ValueError, match=r"must have shape \(m, "):
+        prior.log_densities(kind, theta[0], 0.3)
+
+
 @pytest.mark.parametrize("component", [None, 1])
 @pytest.mark.parametrize("kind", KINDS)
 def test_derivatives_are_central_differences(prior, kind, component):

@@ -6,7 +6,7 @@ from reference import transforms as reference
 from scipy.linalg import expm
 
 from celestepy.model.parameters import GALAXY, KINDS, STAR, Bands, layout, scene_layout
-from celestepy.model.transforms import curvature, from_catalog, to_catalog, to_scene
+from celestepy.model.transforms import curvature, from_catalog, to_catalog, to_scene, to_scenes
 
 BANDS = Bands("ugriz")
 STEP = 1e-5
@@ -117,3 +117,11 @@ def test_bad_input():
     with pytest.raises(ValueError, match="axis_ratio must be positive and at most 1, got 1.2"):
         from_catalog(GALAXY, "r", flux_r=1.0, half_light_radius=1.0, axis_ratio=1.2, position_angle=0.0,
                      dev_fraction=0.5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_at_once(kind):
+    theta = np.array([draw(kind, seed) for seed in range(5)])
+    np.testing.assert_array_equal(to_scenes(kind, theta, BANDS), [to_scene(kind, each, BANDS)[0] for each in theta])
+    with pytest.raises(ValueError, match=r"theta must have shape \(m, "):
+        to_scenes(kind, theta[0], BANDS)
