@@ -18,10 +18,10 @@ def draws_of(posterior, n, rng):
         for kind in (STAR, GALAXY):
             size = layout(kind, posterior.n_bands).size
             weight = posterior.weight_of(kind)[row]
-            picked = rng.choice(len(weight), n, p=weight)
-            theta = [rng.multivariate_normal(posterior.mean[row, k, :size], posterior.covariance[row, k, :size, :size])
-                     for k in picked]
-            given[kind] = (np.array(theta), None)
+            numbers = rng.multinomial(n, weight)
+            theta = [rng.multivariate_normal(posterior.mean[row, k, :size], posterior.covariance[row, k, :size, :size],
+                                             numbers[k]) for k in np.flatnonzero(numbers)]
+            given[kind] = (np.concatenate(theta), None)
         star = posterior.star_probability[row]
         parts.append(Draws.from_types(posterior.n_bands, **given, log_odds=np.log(star) - np.log1p(-star)))
     return Draws.join(parts)

@@ -248,7 +248,7 @@ PROGRAM = """
 
 
 def run(path, stop=None, after=0):
-    """Run the program, with a signal once it has reported so many sources; what it reported."""
+    """Run the program, with a signal once it has reported so many sources: what it reported, how it ended."""
     tests = os.path.dirname(os.path.abspath(__file__))
     program = textwrap.dedent(PROGRAM).format(tests=tests, path=str(path))
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -259,26 +259,24 @@ def run(path, stop=None, after=0):
         if stop is not None and len(lines) == after:
             time.sleep(0.001 * (after % 3))
             process.send_signal(stop)
-    _, error = process.communicate(timeout=60)
-    return lines, error
+    process.communicate(timeout=60)
+    return lines, process.returncode
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, getattr(signal, "SIGKILL", signal.SIGTERM)])
 def test_interrupted_and_killed_runs_are_continued(tmp_path, stop):
-    path, numbers = tmp_path / "d.h5", 0
-    for after in (1, 7, 20):
-        lines, _ = run(path, stop, after)
-        assert "closed" not in lines
-        reported = {int(line) for line in lines}
+    path, ends = tmp_path / "d.h5", []
+    for after in (1, 20):
+        lines, end = run(path, stop, after)
         found = DrawsFile(path).finished()
-        assert reported <= found  # what was reported as written is there
-        assert len(found) >= numbers + 1 or len(found) == 60
-        numbers = len(found)
+        assert {int(line) for line in lines if line != "closed"} <= found  # what was reported as written is there
         assert_holds(path, found)
-    lines, error = run(path)
-    assert lines[-1] == "closed", error
+        ends.append(end)
+    assert any(ends)  # on a busy machine a run may be over before the signal comes
+    assert run(path) == ([*map(str, range(60)), "closed"], 0)
     assert_holds(path, range(60))
-    run(tmp_path / "whole.h5")
+    with begin(tmp_path / "whole.h5") as file:
+        fill(file, range(60))
     assert path.read_bytes() == (tmp_path / "whole.h5").read_bytes()
 
 
