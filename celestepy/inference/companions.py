@@ -245,7 +245,9 @@ class _Comparison:
         fitter, placement = self.fitter, self.fitter.placement
         ra, dec = from_tangent_offsets(*offsets.T, placement.ra[self.source], placement.dec[self.source])
         likelihood = placement.at(ra, dec).scene_likelihood(self.data.patches, list(self.data.images), [0, 1])
-        position_sd = np.full(2, fitter.position_sd[self.source])
+        # Places of two galaxies are guesses: they may lie anywhere in the image of the one they were taken for.
+        least = 0.5 * fitter.fwhm if STAR not in kinds else 0.0  # a star may be an error of a PSF anywhere
+        position_sd = np.full(2, max(fitter.position_sd[self.source], least))
         posterior = GroupPosterior(likelihood, fitter.prior, fitter.bands, position_sd, self.data.sky_sd)
         pair = fit_hypothesis(posterior, kinds, vectors, fitter.newton, refine=False)
         if not pair.minimum.converged:

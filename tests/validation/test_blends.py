@@ -15,10 +15,16 @@ def blends(benchmark_script):
     return benchmark_script("blends")
 
 
-@pytest.fixture(scope="module", params=["row", "closer blend"])
+@pytest.fixture(
+    scope="module",
+    params=[("row", "truth"), ("closer blend", "truth"), ("row", "detection"), ("closer blend", "detection")],
+    ids=" from ".join,
+)
 def fitted(blends, request):
-    scene = blends.SCENES[request.param]
-    return scene, blends.fit_scene(scene, REALISATIONS, "truth")
+    """Detection sees one source in each of these scenes, and the search has to find the others."""
+    name, seeds = request.param
+    scene = blends.SCENES[name]
+    return scene, blends.fit_scene(scene, REALISATIONS, seeds)
 
 
 def test_every_source_is_kept_and_none_added(fitted):
