@@ -172,9 +172,10 @@ def _divide(theta, weight, n_groups):
     group = np.empty(len(theta), dtype=int)
     group[along] = np.minimum(n_groups * (np.cumsum(weight[along]) - 0.5 * weight[along]), n_groups - 1)
     for _ in range(_STEPS):
-        share = np.bincount(group, weight, minlength=n_groups)
-        sums = np.array([np.bincount(group, weight * part, minlength=n_groups) for part in white.T])
-        centres = (sums / np.maximum(share, np.finfo(float).tiny)).T
-        distance = ((white[:, None] - centres) ** 2).sum(axis=2)
-        group = np.argmin(np.where(share > 0, distance, np.inf), axis=1)
+        member = (group == np.arange(n_groups)[:, None]) * weight
+        share = member.sum(axis=1)
+        centres = member @ white / np.maximum(share, np.finfo(float).tiny)[:, None]
+        # the squared distance to each centre, but for a term that all have in common
+        distance = np.where(share > 0, (centres**2).sum(axis=1), np.inf) - 2 * white @ centres.T
+        group = np.argmin(distance, axis=1)
     return group
