@@ -43,10 +43,11 @@ class Journal:
         Raises
         ------
         CatalogError
-            If the disk is full or fails; the file ends with the record before.
+            If the disk is full or fails, the file ending with the record before; or if another program has
+            written to the file.
         """
         if self._end is None:
-            self._end = max((end for _, end in self._records()), default=0)
+            self._cut_off()
         record = _HEADER.pack(_MARK, len(payload), zlib.crc32(payload)) + payload
         try:
             with open(self.path, "ab", buffering=0) as stream:
@@ -56,9 +57,16 @@ class Journal:
                                "before are safe: make room and continue") from error
         self._end += len(record)
 
+    def _cut_off(self):
+        """Remove what a crash left of a record behind the last whole one."""
+        self._end = max((end for _, end in self._records()), default=0)
+        if self.path.exists():
+            os.truncate(self.path, self._end)
+
     def _put(self, stream, record):
-        stream.truncate(self._end)  # what a crash left of another record
-        stream.seek(self._end)
+        if stream.seek(0, os.SEEK_END) != self._end:
+            raise CatalogError(f"{self.path}: another program writes to it; let one of the two end, and give the other "
+                               "another name")
         try:
             _write(stream, record)
         except BaseException:  # an interrupt too may come between two parts of a record

@@ -216,6 +216,16 @@ def test_full_disk(tmp_path, monkeypatch):
     assert_holds(tmp_path / "d.h5", [1, 2])
 
 
+def test_two_programs_cannot_write_to_one_file(tmp_path):
+    one, two = begin(tmp_path / "d.h5"), begin(tmp_path / "d.h5")
+    fill(one, [1])
+    fill(two, [2])
+    with pytest.raises(CatalogError, match="another program writes to it"):
+        fill(one, [3])
+    two.close()
+    assert_holds(tmp_path / "d.h5", [1, 2])
+
+
 def test_failure_while_the_file_is_made_loses_nothing(tmp_path, monkeypatch):
     with begin(tmp_path / "d.h5") as file:
         fill(file, [1])
