@@ -48,7 +48,8 @@ def chain_samplers(reference, n):
     return {
         "slices": (SliceSampler(n, 100), CHAINS),
         "whitened slices": (SliceSampler(n, 100, whitening=whitening), CHAINS),
-        "ellipses": (EllipticalSliceSampler(reference, n, 100), CHAINS),
+        "ellipses": (EllipticalSliceSampler(reference, n, 100, jumps=0), CHAINS),
+        "ellipses and jumps": (EllipticalSliceSampler(reference, n, 100), CHAINS),
         "ensemble": (EnsembleSampler(n, 300), max(32, 2 * len(whitening))),
     }
 
@@ -58,7 +59,7 @@ def annealed_samplers(reference):
     return {
         "10 temperatures, slices": AnnealedImportanceSampler(10, transition=slices),
         "10 temperatures, ellipses": AnnealedImportanceSampler(10),
-        "40 temperatures, ellipses": AnnealedImportanceSampler(),
+        "20 temperatures, ellipses": AnnealedImportanceSampler(20),
     }
 
 
@@ -103,11 +104,11 @@ def evidence_rows(name, target, is_good, repetitions):
 
 
 def print_chains(rows):
-    print(f"\n{'target':16s}{'fit':6s}{'sampler':18s}{'evaluations per':>16s}{'us per':>11s}{'R-hat':>8s}")
-    print(f"{'':40s}{'effective draw':>16s}{'evaluation':>11s}")
+    print(f"\n{'target':16s}{'fit':6s}{'sampler':20s}{'evaluations per':>16s}{'us per':>11s}{'R-hat':>8s}")
+    print(f"{'':42s}{'effective draw':>16s}{'evaluation':>11s}")
     for row in rows:
         print(
-            f"{row['target']:16s}{row['fit']:6s}{row['sampler']:18s}{row['evaluations_per_effective_draw']:16.1f}"
+            f"{row['target']:16s}{row['fit']:6s}{row['sampler']:20s}{row['evaluations_per_effective_draw']:16.1f}"
             f"{row['microseconds_per_evaluation']:11.1f}{row['r_hat']:8.3f}"
         )
 

@@ -54,18 +54,28 @@ class PriorTwice(EllipticalSliceSampler):
         return x, squares - self.reference.log_density(x)
 
 
+class JumpByTarget(EllipticalSliceSampler):
+    """Jumps are accepted as if their proposal were symmetric."""
+
+    def _jump(self, density, x, values, rng):
+        points = self.reference.draw(len(x), rng)
+        trial = density(points)
+        accepted = trial - values > -rng.standard_exponential(len(x))
+        return np.where(accepted[:, None], points, x), np.where(accepted, trial, values)
+
+
 class WrongCentre(EllipticalSliceSampler):
     """The ellipse is drawn about another point than the centre of the Gaussian."""
 
-    def __init__(self, reference, *args):
-        super().__init__(Decentred(reference), *args)
+    def __init__(self, reference, *args, **settings):
+        super().__init__(Decentred(reference), *args, **settings)
 
 
 class Decentred:
     """A reference whose companions miss their centre."""
 
     def __init__(self, reference):
-        self.log_density, self._companions = reference.log_density, reference.companions
+        self.draw, self.log_density, self._companions = reference.draw, reference.log_density, reference.companions
 
     def companions(self, x, rng):
         centres, offsets, base = self._companions(x, rng)

@@ -71,9 +71,10 @@ def ensemble(target, start, sweeps, rng):
     return Sample(EnsembleSampler(1, sweeps).sample(target.log_density, start, rng).draws[:, -1])
 
 
-def elliptical(reference, cls=EllipticalSliceSampler):
+def elliptical(reference, cls=EllipticalSliceSampler, jumps=0):
     def run(target, start, sweeps, rng):
-        return Sample(cls(reference(target), 1, sweeps - 1).sample(target.log_density, start, rng).draws[:, -1])
+        sampler = cls(reference(target), 1, sweeps - 1, jumps=jumps)
+        return Sample(sampler.sample(target.log_density, start, rng).draws[:, -1])
 
     return run
 
@@ -96,6 +97,7 @@ CHAINS = {
     "whitened slice, one step": whitened(widths=5.0, max_steps=1),
     "ellipses": elliptical(fitted),
     "ellipses of a mixture": elliptical(two_scales),
+    "ellipses and jumps": elliptical(two_scales, jumps=1),
     "ensemble": ensemble,
 }
 TUNED = slices()
@@ -234,6 +236,9 @@ class TestBrokenSamplersAreCaught:
     @pytest.mark.parametrize("reference", [fitted, two_scales])
     def test_ellipses(self, cls, reference):
         assert self.worst(arrives, elliptical(reference, cls)) < CAUGHT
+
+    def test_jumps_without_the_proposal(self):
+        assert self.worst(arrives, elliptical(fitted, broken.JumpByTarget, jumps=1)) < CAUGHT
 
     def test_ellipses_with_scales_of_the_prior(self):
         """The scale of a Student t has to be drawn given the state: from its own law it is no Gibbs step."""

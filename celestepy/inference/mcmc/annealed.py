@@ -36,7 +36,7 @@ class AnnealedImportanceSampler:
     Parameters
     ----------
     n_temperatures : int
-        Number T of temperatures after that of the reference. A few tens do from a fitted distribution; the paper
+        Number T of temperatures after that of the reference. Twenty do from a fitted distribution; the paper
         takes 200 from the prior.
     n_runs : int
         Number of independent runs, which are advanced together.
@@ -45,10 +45,9 @@ class AnnealedImportanceSampler:
         Pettitt 2008); a logistic function, slow at both ends. Or the temperatures themselves, rising from 0 to 1,
         shape (T + 1,).
     transition : SliceSampler or EllipticalSliceSampler, optional
-        Its ``sweep(density, x, values, rng)`` is the transition; its numbers of draws do not count. Without one, each
-        transition is one ellipse about the reference, whatever its kind and number of parameters one or two
-        evaluations: more temperatures then do better than longer transitions. A reference without ``companions`` needs
-        slices.
+        Its ``sweep(density, x, values, rng)`` is the transition; its numbers of draws do not count. Without one, a
+        jump and an ellipse of an `EllipticalSliceSampler` about the reference, two or three evaluations in all: more
+        temperatures then do better than longer transitions. A reference without ``companions`` needs slices.
 
     Raises
     ------
@@ -56,7 +55,7 @@ class AnnealedImportanceSampler:
         If a setting is out of its range.
     """
 
-    n_temperatures: int = 40
+    n_temperatures: int = 20
     n_runs: int = 25
     schedule: str | np.ndarray = "linear"
     transition: object = None

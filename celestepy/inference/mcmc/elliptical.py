@@ -5,6 +5,10 @@ A fitted distribution stands in for the prior of elliptical slice sampling (Murr
 from, a second point is drawn from it, and the new state is sought on the ellipse through both, where the Gaussian
 does not change: only the ratio has to be above its slice. Where the reference fits, the ratio is nearly flat and
 the first angle tried is taken: one evaluation moves all parameters at once, and the old state is forgotten.
+
+Ellipses of a mixture stay near one of its components. From one to another lead jumps, to a fresh draw of the
+reference that is accepted by the ratio of ratios (independence Metropolis; Tierney 1994, Annals of Statistics 22,
+1701): where the reference fits they alone would do, and where it does not the ellipses still move.
 """
 
 from dataclasses import dataclass
@@ -27,15 +31,16 @@ class EllipticalSliceSampler:
     Parameters
     ----------
     reference : object
-        A fitted distribution with ``log_density(x)`` and ``companions(x, rng)``, such as
-        `~celestepy.inference.importance.StudentMixture`. Its tails should be no lighter than the target's. It may be
-        a mixture: a Gaussian of any component then leads from one mode to another.
+        A fitted distribution with ``draw(n, rng)``, ``log_density(x)`` and ``companions(x, rng)``, such as
+        `~celestepy.inference.importance.StudentMixture`. Its tails should be no lighter than the target's.
     n_draws : int
         Draws of each chain after the burn-in.
     burn_in : int
         Draws before that.
     moves : int
         Ellipses per draw.
+    jumps : int
+        Jumps per draw, of one evaluation each.
 
     Raises
     ------
@@ -47,12 +52,14 @@ class EllipticalSliceSampler:
     n_draws: int = 1000
     burn_in: int = 20
     moves: int = 1
+    jumps: int = 1
 
     def __post_init__(self):
         checked_count("n_draws", self.n_draws)
         checked_count("burn_in", self.burn_in, least=0)
         checked_count("moves", self.moves)
-        for name in ("log_density", "companions"):
+        checked_count("jumps", self.jumps, least=0)
+        for name in ("draw", "log_density", "companions"):
             if not hasattr(self.reference, name):
                 raise SamplingError(f"reference has no {name}: give a distribution such as StudentMixture")
 
@@ -89,7 +96,7 @@ class EllipticalSliceSampler:
         return Chains(draws, log_densities, density.n_evaluations)
 
     def sweep(self, density, x, values, rng):
-        """Move every chain along `moves` ellipses: a transition that leaves the density as it is.
+        """Make all jumps and moves of one draw: a transition that leaves the density as it is.
 
         Parameters
         ----------
@@ -109,11 +116,22 @@ class EllipticalSliceSampler:
         values : `~numpy.ndarray`
             Their log densities, shape (C,).
         """
+        for _ in range(self.jumps):
+            x, values = self._jump(density, x, values, rng)
         for _ in range(self.moves):
             x, values = self._move(density, x, values, rng)
         return x, values
 
+    def _jump(self, density, x, values, rng):
+        """Independence Metropolis: a draw of the reference, or the old state."""
+        points = self.reference.draw(len(x), rng)
+        trial = density(points)
+        gain = trial - self.reference.log_density(points) - (values - self.reference.log_density(x))
+        accepted = gain > -rng.standard_exponential(len(x))
+        return np.where(accepted[:, None], points, x), np.where(accepted, trial, values)
+
     def _move(self, density, x, values, rng):
+        """Elliptical slice sampling about a Gaussian that the state may have come from."""
         n = len(x)
         centres, offsets, base = self.reference.companions(x, rng)
         level = values - base - rng.standard_exponential(n)

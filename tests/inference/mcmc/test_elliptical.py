@@ -29,7 +29,8 @@ def test_draws_of_the_reference_need_one_evaluation_each():
     target = Gaussian(size=8, correlation=0.99)
     reference = StudentMixture([1.0], [target.mean], [target.covariance], np.inf)
     start = reference.draw(50, np.random.default_rng(1))
-    chains = EllipticalSliceSampler(reference, 200, 0).sample(target.log_density, start, np.random.default_rng(2))
+    sampler = EllipticalSliceSampler(reference, 200, 0, jumps=0)
+    chains = sampler.sample(target.log_density, start, np.random.default_rng(2))
     assert chains.n_evaluations == 50 * 201
     z = np.linalg.solve(target.factor, (chains.pooled - target.mean).T).reshape(8, 50, 200)
     # The cosine of a uniform angle is 0 on average; 10 000 products of unit variance.
@@ -48,12 +49,22 @@ def test_the_seed_decides():
 def test_moves_are_ellipses_per_draw():
     """Three moves at a time are every third draw of single moves."""
     one, three = (
-        EllipticalSliceSampler(REFERENCE, n, 0, moves).sample(
+        EllipticalSliceSampler(REFERENCE, n, 0, moves, jumps=0).sample(
             BANANA.log_density, np.zeros((4, 2)), np.random.default_rng(3)
         )
         for n, moves in ((9, 1), (3, 3))
     )
     np.testing.assert_array_equal(one.draws[:, 2::3], three.draws)
+
+
+def test_jumps_lead_between_modes():
+    """Modes twenty standard deviations apart, which no ellipse within one component can join."""
+    modes = StudentMixture([0.3, 0.7], [[-10.0], [10.0]], [[[1.0]], [[1.0]]], 5.0)
+    sampler = EllipticalSliceSampler(modes, 500, 0)
+    chains = sampler.sample(modes.log_density, np.full((20, 1), -10.0), np.random.default_rng(3))
+    share = np.mean(chains.pooled > 0)
+    # A flat ratio accepts every jump: 10 000 independent choices.
+    assert abs(share - 0.7) < 4 * 0.46 / np.sqrt(10_000)
 
 
 def test_states_never_leave_the_support():
@@ -72,14 +83,14 @@ def test_a_noisy_density_ends():
     assert np.isfinite(chains.draws).all()
 
 
-@pytest.mark.parametrize("settings", [{"n_draws": 0}, {"burn_in": -1}, {"moves": 0}])
+@pytest.mark.parametrize("settings", [{"n_draws": 0}, {"burn_in": -1}, {"moves": 0}, {"jumps": -1}])
 def test_settings_are_checked(settings):
     with pytest.raises(SamplingError, match="expected a whole number"):
         EllipticalSliceSampler(REFERENCE, **settings)
 
 
 def test_reference_is_checked():
-    with pytest.raises(SamplingError, match="reference has no log_density"):
+    with pytest.raises(SamplingError, match="reference has no draw"):
         EllipticalSliceSampler(None)
 
 
