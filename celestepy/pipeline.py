@@ -4,6 +4,7 @@ import logging
 import time
 from contextlib import suppress
 from importlib import import_module
+from inspect import signature
 from numbers import Integral
 from os import PathLike
 from pathlib import Path
@@ -17,6 +18,7 @@ from celestepy.detection import Seeds, detect
 from celestepy.detection.seed_table import checked_images, seed_positions
 from celestepy.images import ImageError
 from celestepy.images.fits import read_images
+from celestepy.inference import LaplaceFit
 from celestepy.model.priors import Prior
 
 __all__ = ["METHODS", "band_names", "make_catalog", "read_field", "read_seeds", "read_table"]
@@ -25,7 +27,10 @@ log = logging.getLogger(__name__)
 
 _ENGINES = {
     "fast": ("celestepy.inference", "LaplaceFit"),
+    "calibrated": ("celestepy.inference", "ImportanceSampler"),
+    "mcmc": ("celestepy.inference.markov", "MarkovSampler"),
     "paper-vi": ("celestepy.inference.vi", "MeanFieldVI"),
+    "paper-mcmc": ("celestepy.inference.paper_mcmc", "PaperSampler"),
 }
 METHODS = tuple(_ENGINES)
 
@@ -45,6 +50,7 @@ def make_catalog(
     rng=None,
     n_jobs=None,
     progress=False,
+    draws=None,
 ):
     """Catalogue of the sources in a field.
 
@@ -58,8 +64,9 @@ def make_catalog(
         of a source that is missing from the list spoils those beside it, and a warning tells of bright ones. By default
         the sources that `~celestepy.detection.detect` finds in all images together, those without support dropped
         and those that it missed looked for.
-    method : {"fast", "paper-vi"} or object with ``fit``, optional
-        Engine: a name, or an instance with settings of its own such as ``LaplaceFit(max_group=3)``.
+    method : str or object with ``fit``, optional
+        Engine: one of the names in ``METHODS``, or an instance with settings of its own such as
+        ``LaplaceFit(max_group=3)``.
     prior : str, path-like or `~celestepy.model.priors.Prior`, optional
         A prior, its file, or the name of a shipped one; by default ``Prior.default()``.
     bands : str or sequence of str, optional
@@ -74,6 +81,9 @@ def make_catalog(
         several fields as separate processes instead.
     progress : bool, optional
         Whether to show progress bars.
+    draws : path-like, optional
+        File (.hdf5) for the posterior draws, with methods that draw; it is written as the sources are finished, a run
+        that was stopped is continued from it, and the catalogue links to it.
 
     Returns
     -------
@@ -97,6 +107,7 @@ def make_catalog(
     ('g', 'r', 'i')
     """
     engine, prior, n_jobs = _engine(method, seeds), _prior(prior), _checked_n_jobs(n_jobs)
+    options = _draws_option(engine, draws)
     images = read_field(images, bands)
     prior = _prior_of(images, prior)
     meta = {
@@ -109,7 +120,7 @@ def make_catalog(
     log.info(
         "fitting %d seeds by the method %s ...", len(seeds), getattr(engine, "name", type(engine).__name__)
     )
-    result = engine.fit(images, seeds, prior=prior, rng=rng, executor=n_jobs, progress=progress)
+    result = engine.fit(images, seeds, prior=prior, rng=rng, executor=n_jobs, progress=progress, **options)
     result.catalog.meta.update(meta)
     return result
 
@@ -305,7 +316,22 @@ def _engine(method, seeds):
     module, name = _ENGINES[method]
     engine = getattr(import_module(module), name)
     given = seeds is not None and not isinstance(seeds, Seeds)
-    return engine(drop_doubtful=False, search=False) if given and method == "fast" else engine()
+    own_seeds = {"drop_doubtful": False, "search": False}
+    if given and method == "fast":
+        return engine(**own_seeds)
+    if given and "fast" in getattr(engine, "__dataclass_fields__", {}):
+        return engine(fast=LaplaceFit(**own_seeds))
+    return engine()
+
+
+def _draws_option(engine, draws):
+    """What to tell the engine of the file of draws, before anything long begins."""
+    if draws is None:
+        return {}
+    if "draws" not in signature(engine.fit).parameters:
+        name = getattr(engine, "name", type(engine).__name__)
+        raise ValueError(f"draws: the method {name!r} draws nothing; choose one that does, such as 'calibrated'")
+    return {"draws": draws}
 
 
 def _prior(prior):

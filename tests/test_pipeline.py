@@ -100,7 +100,7 @@ class TestMakeCatalog:
 
     def test_method_by_name_or_with_settings(self, field, catalog):
         assert same_columns(make_catalog(field.images, method=LaplaceFit()).catalog, catalog)
-        with pytest.raises(ValueError, match="'slow', expected one of fast, paper-vi"):
+        with pytest.raises(ValueError, match="'slow', expected one of fast, calibrated, "):
             make_catalog(field.images, method="slow")
 
     def test_the_threshold_is_passed_on(self, field):

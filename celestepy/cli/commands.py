@@ -32,6 +32,7 @@ def catalog(options):
         rng=options.seed,
         n_jobs=_n_jobs(options),
         progress=_progress(options),
+        draws=options.draws,
     )
     duplicate = (result.catalog["flags"] & Flag.DUPLICATE_SEED) != 0
     unfinished = int(((result.catalog["status"] == Status.NOT_FITTED) & ~duplicate).sum())

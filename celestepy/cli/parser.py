@@ -7,7 +7,7 @@ from celestepy import __version__
 
 __all__ = ["build_parser"]
 
-METHODS = ("fast", "paper-vi")
+METHODS = ("fast", "calibrated", "mcmc", "paper-vi", "paper-mcmc")
 
 CATALOG = """\
 Makes a probabilistic catalogue of the stars and galaxies in a field: detects
@@ -110,7 +110,13 @@ def _add_catalog(parser):
         "--method",
         choices=METHODS,
         default="fast",
-        help="fast: Newton and Laplace (default); paper-vi: variational inference of Regier et al. 2019",
+        help="fast: Newton and Laplace (default); calibrated: importance sampling from there; mcmc: Markov chains from "
+        "there; paper-vi, paper-mcmc: variational inference and sampler of Regier et al. 2019",
+    )
+    parser.add_argument(
+        "--draws",
+        metavar="FILE",
+        help="keep the posterior draws in this .hdf5 file; a run that was stopped is continued from it",
     )
     parser.add_argument(
         "--seeds",

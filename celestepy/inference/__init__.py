@@ -1,7 +1,8 @@
 """From images and seeds to posteriors."""
 
+from celestepy.inference.calibrated import ImportanceSampler
 from celestepy.inference.fast import LaplaceFit
 from celestepy.inference.newton import TrustRegion
 from celestepy.inference.result import Result
 
-__all__ = ["LaplaceFit", "Result", "TrustRegion"]
+__all__ = ["ImportanceSampler", "LaplaceFit", "Result", "TrustRegion"]

@@ -6,6 +6,7 @@ whole work: types, evidences, covariances, existence. A group's result depends o
 order in which groups are done, so that it is the same for any number of workers.
 """
 
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -18,7 +19,7 @@ from celestepy.inference.seed_table import read_seeds
 from celestepy.inference.sweeps import Sweeps
 from celestepy.model.priors import Prior
 
-__all__ = ["LaplaceFit"]
+__all__ = ["LaplaceFit", "prior_in_bands_of"]
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class LaplaceFit:
         """
         return self.run(images, seeds, prior, executor=executor, progress=progress)
 
-    def run(self, images, seeds, prior=None, *, engine=None, make_rows=source_rows, **run):
+    def run(self, images, seeds, prior=None, *, engine=None, make_rows=source_rows, keep=None, **run):
         """Fit a field, and let another engine make the rows of each fitted group.
 
         Parameters
@@ -124,6 +125,8 @@ class LaplaceFit:
             Engine that the result is from, with ``name`` and ``settings()``; by default this one.
         make_rows : callable
             Makes rows of a fitted group, see `~celestepy.inference.rows.source_rows`.
+        keep : callable, optional
+            Opens the `~celestepy.inference.kept_rows.KeptRows` of a fit, given the images, its seeds and its prior.
         **run
             ``executor`` and ``progress``, as in `fit`.
 
@@ -133,18 +136,21 @@ class LaplaceFit:
             Catalogue, verdicts and settings.
         """
         images = checked_images(images)
-        prior = _in_bands_of(images, Prior.default() if prior is None else prior)
+        prior = prior_in_bands_of(images, Prior.default() if prior is None else prior)
         seeds = read_seeds(seeds).with_fluxes(images)
         first = seeds.first_of_each()
         sweeps = Sweeps(self, images, seeds.rows(first), prior)
         interrupted = sweeps.first(**run)
         if self.search and not interrupted:
             interrupted = sweeps.search(**run)
-        fits, interrupted = (sweeps.first_rows(), True) if interrupted else sweeps.second(make_rows, **run)
+        with keep(images, sweeps.seeds, prior) if keep else nullcontext() as kept:
+            fits, interrupted = (
+                (sweeps.first_rows(), True) if interrupted else sweeps.second(make_rows, kept, **run)
+            )
         return assemble(sweeps, fits, seeds.rows(~first), engine or self, interrupted)
 
 
-def _in_bands_of(images, prior):
+def prior_in_bands_of(images, prior):
     """The prior in the bands of the images, in its own order and with its own reference band where that is present."""
     if not isinstance(prior, Prior):
         raise TypeError(f"prior: {type(prior).__name__}, expected a Prior, such as Prior.load({str(prior)!r}), or None")

@@ -194,7 +194,8 @@ class Sweeps:
         where = None
         for _ in range(_SEARCHES):
             changed, certain, interrupted = self._search(where, run)
-            if interrupted or (changed and self.first(only=changed, **run)):
+            # Sources beside those that were found took some of their light before.
+            if interrupted or (changed and self.first(only=changed | self._beside(changed), **run)):
                 return True
             if not certain:  # the others are too faint to hide anything
                 break
@@ -331,13 +332,18 @@ class Sweeps:
         self.contributions[k] = self._star(k)
         self.radii[k] = 0.0
 
-    def second(self, make_rows=source_rows, **run):
+    def _positions(self, members):
+        return self.seeds.ra[list(members)], self.seeds.dec[list(members)]
+
+    def second(self, make_rows=source_rows, kept=None, **run):
         """Types, evidences and existence for every group.
 
         Parameters
         ----------
         make_rows : callable
             Makes rows of a fitted group, see `~celestepy.inference.rows.source_rows`.
+        kept : `~celestepy.inference.kept_rows.KeptRows`, optional
+            Where rows are kept as they are finished, and found if the run is continued.
         **run
             See `~celestepy.inference.executors.run_tasks`.
 
@@ -353,6 +359,10 @@ class Sweeps:
 
         def work(task):
             members, centres = task
+            ids = self.seeds.ids[list(centres)]
+            found = kept.recall(ids) if kept else None
+            if found is not None:
+                return {k: (row, np.nan) for k, row in zip(centres, found, strict=True)}
             start = time.perf_counter()
             try:
                 fit = self.fitter.full(members, self._neighbours(members), self.contributions, self.vectors)
@@ -360,6 +370,9 @@ class Sweeps:
             except Exception as error:  # one bad source must not end the run; its rows carry the message
                 log.exception("fit failed for the sources %s", members)
                 rows = dict.fromkeys(centres, error)
+            else:
+                if kept:
+                    kept.keep(ids, *self._positions(centres), [rows[k] for k in centres])
             seconds = (time.perf_counter() - start) / len(centres)
             return {k: (row, seconds) for k, row in rows.items()}
 

@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from arviz_stats.base import array_stats
 
 from celestepy.inference.mcmc.density import SamplingError
 
@@ -68,9 +67,9 @@ def verdict(chains, *, max_r_hat=1.01, min_effective_draws=400.0):
     options = {"chain_axis": 0, "draw_axis": 1}
     # A parameter that never moved has no variance to divide by.
     with np.errstate(divide="ignore", invalid="ignore"):
-        r_hat = array_stats.rhat(draws, **options)
-        bulk = array_stats.ess(draws, method="bulk", **options)
-        tail = array_stats.ess(draws, method="tail", prob=(0.05, 0.95), **options)
+        r_hat = _array_stats().rhat(draws, **options)
+        bulk = _array_stats().ess(draws, method="bulk", **options)
+        tail = _array_stats().ess(draws, method="tail", prob=(0.05, 0.95), **options)
     message = _judgement(r_hat, np.fmin(bulk, tail), n, max_r_hat, min_effective_draws)
     return Verdict(message == "converged", message, r_hat, bulk, tail)
 
@@ -133,10 +132,17 @@ def pareto_smooth(log_ratios):
     if tail[int(n_tail / 4 + 0.5) - 1] - cutoff <= 1e-14 * max(1.0, abs(cutoff)):
         return ratios, math.inf
     # psislw is written for leave-one-out: it takes the negative of the ratios, and returns normalised weights.
-    smoothed, pareto_k = array_stats.psislw(-ratios)
+    smoothed, pareto_k = _array_stats().psislw(-ratios)
     # The largest weight that is no part of the tail has kept its value, and gives back the scale.
     kept = order[-n_tail - 1]
     return smoothed + (ratios[kept] - smoothed[kept]), float(pareto_k)
+
+
+def _array_stats():
+    """ArviZ's statistics of arrays, loaded on first use: xarray and matplotlib come with them where installed."""
+    from arviz_stats.base import array_stats
+
+    return array_stats
 
 
 def _tail_length(n):

@@ -80,7 +80,10 @@ def _emcee():
     try:
         import emcee
     except ImportError as error:
-        raise ImportError('EnsembleSampler needs emcee: pip install "celestepy[mcmc]"') from error
+        raise ImportError(
+            "EnsembleSampler needs emcee: install the extra 'mcmc', python -m pip install \".[mcmc]\" in the source "
+            "tree"
+        ) from error
     return emcee
 
 

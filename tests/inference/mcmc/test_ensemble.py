@@ -62,5 +62,5 @@ def test_settings_are_checked(settings):
 
 def test_without_emcee(monkeypatch):
     monkeypatch.setitem(sys.modules, "emcee", None)
-    with pytest.raises(ImportError, match=r"celestepy\[mcmc\]"):
+    with pytest.raises(ImportError, match="install the extra 'mcmc'"):
         EnsembleSampler().sample(BANANA.log_density, START, np.random.default_rng(1))
