@@ -56,10 +56,10 @@ class ChainSettings:
     n_draws: int = 80
     burn_in: int = 10
     kernel: str = "elliptical"
-    moves: int = 5
+    moves: int = 10
     n_temperatures: int = 40
     n_runs: int = 50
-    df: float = 8.0
+    df: float = 5.0
     max_r_hat: float = 1.05
     least_effective: float = 100.0
     max_error: float = 0.5
@@ -80,9 +80,9 @@ class ChainSettings:
         """The sampler of one hypothesis, given the fit as a distribution and the share of the draws that it gets."""
         n_draws = max(int(share * self.n_draws), _FEWEST_DRAWS)
         if self.kernel == "elliptical":
-            return EllipticalSliceSampler(reference, n_draws, self.burn_in, self.moves)
+            return EllipticalSliceSampler(reference, n_draws=n_draws, burn_in=self.burn_in, moves=self.moves)
         whitening = np.linalg.cholesky(reference.covariance)
-        return SliceSampler(n_draws, self.burn_in, whitening=whitening, max_steps=5)
+        return SliceSampler(n_draws=n_draws, burn_in=self.burn_in, whitening=whitening, max_steps=5)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ of Regier et al. 2019, section 3.
 
 import logging
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -17,6 +18,7 @@ from celestepy.inference.executors import run_tasks
 from celestepy.inference.fast import LaplaceFit, prior_in_bands_of
 from celestepy.inference.gibbs_rows import gibbs_row
 from celestepy.inference.group_fit import contribution
+from celestepy.inference.kept_rows import entropy_of, keep_rows
 from celestepy.inference.mcmc.density import SamplingError, checked_count
 from celestepy.inference.result import assemble
 from celestepy.inference.seed_table import read_seeds
@@ -101,7 +103,7 @@ class PaperSampler:
         """The settings as plain numbers, for the catalogue's metadata."""
         return asdict(self) | {"method": self.name}
 
-    def fit(self, images, seeds, *, prior=None, rng=None, executor=None, progress=False):
+    def fit(self, images, seeds, *, prior=None, rng=None, executor=None, progress=False, draws=None):
         """Catalogue and posterior draws of the sources at given seeds.
 
         Parameters
@@ -118,6 +120,9 @@ class PaperSampler:
             See `~celestepy.inference.executors.run_tasks`.
         progress : bool
             Whether to show progress bars.
+        draws : path-like, optional
+            File (.hdf5) that the draws are written to as groups are finished, and that a run which was stopped is
+            continued from; the catalogue then links to it.
 
         Returns
         -------
@@ -132,6 +137,8 @@ class PaperSampler:
             If there are no images, the prior does not know one of their bands, or a seed has no position.
         TypeError
             If an argument is of another type than those above.
+        CatalogError
+            If `draws` was begun with other images, seeds or settings, or cannot be written.
         """
         images = checked_images(images)
         prior = prior_in_bands_of(images, Prior.default() if prior is None else prior)
@@ -139,31 +146,41 @@ class PaperSampler:
         first = seeds.first_of_each()
         start = LaplaceFit(patch_radius=self.patch_radius, drop_doubtful=False, search=False)
         field = _GibbsField(start, images, seeds.rows(first), prior)
-        run = dict(executor=executor, progress=progress)
-        interrupted = field.first(**run)
-        entropy = int(np.random.default_rng(rng).integers(2**63))
-        fits, interrupted = field.sample(self, entropy, **run) if not interrupted else ({}, True)
-        return assemble(field, fits, seeds.rows(~first), self, interrupted)
+        run, entropy = dict(executor=executor, progress=progress), entropy_of(rng, draws)
+        with nullcontext() if draws is None else keep_rows(draws, self, entropy, images, field.seeds, prior) as kept:
+            interrupted = field.first(**run)
+            fits, interrupted = ({}, True) if interrupted else field.sample(self, entropy, kept, **run)
+        result = assemble(field, fits, seeds.rows(~first), self, interrupted)
+        if draws is not None:
+            result.catalog.link_draws(draws)
+        return result
 
 
 class _GibbsField(Sweeps):
     """A field whose first sweep is the fast mode's, the paper's "preprocessing routine", and the rest is drawn."""
 
-    def sample(self, settings, entropy, **run):
+    def sample(self, settings, entropy, kept=None, **run):
         """Draw from every group of overlapping sources: source -> (row or exception, seconds); and if interrupted."""
         labels, _ = self._links(settings.link_threshold)
         groups = [np.flatnonzero(labels == label).tolist() for label in np.unique(labels)]
-        results, interrupted = run_tasks(partial(self._sample, settings, entropy), groups, description="draws", **run)
+        sample = partial(self._sample, settings, entropy, kept)
+        results, interrupted = run_tasks(sample, groups, description="draws", **run)
         return {k: row for result in results for k, row in (result or {}).items()}, interrupted
 
-    def _sample(self, settings, entropy, members):
+    def _sample(self, settings, entropy, kept, members):
         """Rows of one group."""
-        start = time.perf_counter()
+        ids, start = self.seeds.ids[members], time.perf_counter()
+        found = kept.recall(ids) if kept else None
+        if found is not None:
+            return {k: (row, np.nan) for k, row in zip(members, found, strict=True)}
         try:
             rows = self._gibbs(members, settings, np.random.default_rng([entropy, *sorted(members)]))
         except Exception as error:  # one bad source must not end the run; its rows carry the message
             log.exception("sampling failed for the sources %s", members)
             rows = dict.fromkeys(members, error)
+        else:
+            if kept:
+                kept.keep(ids, *self._positions(members), [rows[k] for k in members])
         seconds = (time.perf_counter() - start) / len(members)
         return {k: (row, seconds) for k, row in rows.items()}
 

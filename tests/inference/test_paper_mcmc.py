@@ -76,6 +76,24 @@ def test_is_the_same_for_any_executor_and_another_for_another_seed():
     assert not np.array_equal(one.catalog["mag_r"], other.catalog["mag_r"])
 
 
+def test_a_run_that_was_stopped_is_continued_from_its_file(tmp_path, monkeypatch):
+    path, whole = tmp_path / "draws.hdf5", fit(apart(), SHORT)
+
+    def stop(self, members, *arguments):
+        if members == [1]:
+            raise KeyboardInterrupt
+        return gibbs(self, members, *arguments)
+
+    gibbs = paper_mcmc._GibbsField._gibbs
+    monkeypatch.setattr(paper_mcmc._GibbsField, "_gibbs", stop)
+    assert fit(apart(), SHORT, draws=path).interrupted
+    monkeypatch.setattr(paper_mcmc._GibbsField, "_gibbs", lambda self, *given: gibbs(self, *given))
+    continued = fit(apart(), SHORT, draws=path)
+    assert same_bytes(whole.catalog.table, continued.catalog.table)
+    assert np.array_equal(whole.draws.theta, continued.draws.theta, equal_nan=True)
+    assert np.isnan(continued.seconds).tolist() == [True, False]
+
+
 @pytest.mark.parametrize(("sources", "n_drawn"), [(apart, 2), (blend, 6)])
 def test_only_neighbours_take_more_than_one_pass(sources, n_drawn, monkeypatch):
     calls = []
