@@ -24,8 +24,8 @@ __all__ = ["ChainDraws", "ChainSettings", "MarkovSampler", "judge", "judge_evide
 _KERNELS = ("elliptical", "slice")
 # Only the hypotheses that matter are drawn from, which importance sampling decides by its numbers of draws.
 _NUMBERS = SamplingSettings()
-# Hypotheses that hardly matter get this share of the draws, and no fewer than the diagnostics need.
-_MINOR, _FEWEST_DRAWS = 0.25, 8
+# The diagnostics need so many draws of a chain.
+_FEWEST_DRAWS = 8
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class ChainSettings:
         Chains with a larger R-hat, fewer effective draws or a larger error of the log evidence are flagged.
     """
 
-    n_chains: int = 16
-    n_draws: int = 80
-    burn_in: int = 10
+    n_chains: int = 32
+    n_draws: int = 40
+    burn_in: int = 4
     kernel: str = "elliptical"
     moves: int = 10
     n_temperatures: int = 40
@@ -76,13 +76,18 @@ class ChainSettings:
             if not getattr(self, name) > 0:
                 raise SamplingError(f"{name} = {getattr(self, name)!r}: expected a positive number")
 
-    def sampler(self, reference, share=1.0):
-        """The sampler of one hypothesis, given the fit as a distribution and the share of the draws that it gets."""
-        n_draws = max(int(share * self.n_draws), _FEWEST_DRAWS)
+    def sampler(self, reference):
+        """The sampler of one hypothesis, given the fit as a distribution."""
+        numbers = dict(n_draws=self.n_draws, burn_in=self.burn_in)
         if self.kernel == "elliptical":
-            return EllipticalSliceSampler(reference, n_draws=n_draws, burn_in=self.burn_in, moves=self.moves)
-        whitening = np.linalg.cholesky(reference.covariance)
-        return SliceSampler(n_draws=n_draws, burn_in=self.burn_in, whitening=whitening, max_steps=5)
+            return EllipticalSliceSampler(reference, **numbers, moves=self.moves)
+        return SliceSampler(**numbers, whitening=np.linalg.cholesky(reference.covariance), max_steps=5)
+
+    @property
+    def minor(self):
+        """The settings for hypotheses that hardly matter."""
+        n_draws = max(self.n_draws // 4, _FEWEST_DRAWS)
+        return replace(self, n_chains=max(self.n_chains // 2, 1), n_draws=n_draws, n_runs=max(self.n_runs // 2, 2))
 
 
 @dataclass(frozen=True)
@@ -169,13 +174,12 @@ def sample_chains(posterior, fit, matters, settings, rng):
     def log_density(x):
         return posterior.values(fit.kinds, x)
 
+    settings = settings if matters else settings.minor
+    annealing = AnnealedImportanceSampler(settings.n_temperatures, settings.n_runs)
     try:
         reference = group_proposal(fit, blocks, settings.df)
-        annealed = AnnealedImportanceSampler(settings.n_temperatures, settings.n_runs).sample(
-            log_density, reference, rng
-        )
-        start = annealed.resample(settings.n_chains, rng)
-        chains = settings.sampler(reference, 1.0 if matters else _MINOR).sample(log_density, start, rng)
+        annealed = annealing.sample(log_density, reference, rng)
+        chains = settings.sampler(reference).sample(log_density, annealed.resample(settings.n_chains, rng), rng)
     except (np.linalg.LinAlgError, SamplingError):
         return None
     doubt = judge_evidence(annealed.log_evidence_err, settings)

@@ -12,7 +12,9 @@ from celestepy.inference.mcmc.chains import Chains
 from celestepy.inference.posterior import GroupPosterior
 
 FAST = LaplaceFit(drop_doubtful=False, search=False)
-SHORT = ChainSettings(n_chains=8, n_draws=40, n_temperatures=10, n_runs=25, least_effective=20.0, max_r_hat=1.2)
+SHORT = ChainSettings(
+    n_chains=8, n_draws=40, moves=5, n_temperatures=10, n_runs=25, least_effective=20.0, max_r_hat=1.2
+)
 
 
 def fit(sources, engine, rng=1, **run):
@@ -43,7 +45,7 @@ def assert_agree(one, other):
 @pytest.mark.parametrize("kernel", ["elliptical", "slice"])
 def test_agrees_with_importance_sampling(kernel):
     sources = [galaxy(20.5, bands="ri")]
-    settings = ChainSettings(n_chains=8, n_draws=40, kernel=kernel, least_effective=20.0, max_r_hat=1.2)
+    settings = ChainSettings(n_chains=8, n_draws=40, moves=5, kernel=kernel, least_effective=20.0, max_r_hat=1.2)
     assert_agree(fit(sources, MarkovSampler(settings, FAST)), fit(sources, ImportanceSampler(fast=FAST)))
 
 
@@ -77,7 +79,7 @@ def test_draws_carry_their_chains():
 
 def test_is_the_same_for_any_executor_and_another_for_another_seed():
     sources = [star(20.5, x=-12, bands="ri"), galaxy(20.5, x=12, bands="ri")]
-    settings = ChainSettings(n_chains=4, n_draws=8, n_temperatures=3, n_runs=8)
+    settings = ChainSettings(n_chains=4, n_draws=8, burn_in=0, moves=1, n_temperatures=3, n_runs=8)
     one, two, other = (
         fit(sources, MarkovSampler(settings, FAST), rng, executor=n) for rng, n in ((1, None), (1, 2), (2, None))
     )
