@@ -3,8 +3,9 @@
     python benchmarks/kernel.py [--json FILE] [--seconds 1.0]
 
 Each figure is the shortest of many repetitions, in microseconds for one source in five 52 x 52 patches with a
-PSF of three Gaussians, on one thread: the log likelihood alone, with its gradient, and with gradient and
-exact Hessian. GalSim (optional) draws the same source into five such images, to compare with the value.
+PSF of three Gaussians, on one thread: the log likelihood of a draw among many in one call, that of a single
+one, with its gradient, and with gradient and exact Hessian.
+GalSim (optional) draws the same source into five such images, to compare with the value.
 """
 
 import argparse
@@ -19,12 +20,16 @@ from pathlib import Path
 import numpy as np
 
 import celestepy
+from celestepy.inference.posterior import GroupPosterior
+from celestepy.model.parameters import GALAXY, KINDS, Bands
 from celestepy.model.pixel_rate import SceneLikelihood, available_kernels, kernel_name
+from celestepy.model.priors import Prior
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from reference.scenes import PSF, galaxy_shape, make_scene
 
 SIZE = 52
+N_DRAWS = 200
 N_BANDS = 5
 RADIUS, AXIS_RATIO, ANGLE, DEV_FRACTION = 1.4, 0.7, 0.6, 0.35
 PIXELS_PER_ARCSEC = 2.5
@@ -58,7 +63,7 @@ def one_source(kind, size=SIZE):
 
 
 def kernel_times(seconds):
-    """Rows of variant, type and three times."""
+    """Rows of variant, type, time of a draw among many, and the three times of a single scene."""
     rows = []
     for name in available_kernels():
         for kind, label in (("s", "star"), ("g", "galaxy")):
@@ -69,8 +74,27 @@ def kernel_times(seconds):
                 shortest(partial(likelihood.evaluate, *arguments, order), seconds / 3) for order in (0, 1, 2)
             ]
             target = TARGETS[name][label == "galaxy"] if name in TARGETS else None
-            rows.append({"kernel": name, "source": label, "times": times, "target": target})
+            row = {"kernel": name, "source": label, "per draw": time_per_draw(scene, likelihood, seconds / 3)}
+            rows.append(row | {"times": times, "target": target})
     return rows
+
+
+def time_per_draw(scene, likelihood, seconds):
+    """Microseconds of each of N_DRAWS scenes in one call."""
+    scenes, sky = (np.repeat(array[None], N_DRAWS, axis=0) for array in (scene.scene, scene.sky))
+    return shortest(partial(likelihood.values, scene.is_galaxy, scenes, sky), seconds) / N_DRAWS
+
+
+def posterior_overhead(kind, seconds):
+    """Microseconds per draw of the log posterior besides the pixels: prior, transform, walls, checks."""
+    bands = Bands("ugriz")
+    scene = make_scene("g" if kind == GALAXY else "s", shapes=((1, 1),) * N_BANDS, n_bands=N_BANDS)
+    likelihood = scene.likelihood()
+    posterior = GroupPosterior(likelihood, Prior.default(bands), bands, [0.3], np.full(N_BANDS, 0.02))
+    theta = posterior.prior.sample_theta(kind, N_DRAWS, np.random.default_rng(1))
+    x = np.concatenate([theta, np.zeros((N_DRAWS, N_BANDS))], axis=1)
+    whole = shortest(partial(posterior.values, (kind,), x), seconds) / N_DRAWS
+    return whole - time_per_draw(scene, likelihood, seconds)
 
 
 def overheads(seconds):
@@ -80,6 +104,7 @@ def overheads(seconds):
     scene = one_source("g")
     arguments = scene.arguments()
     return {
+        "posterior": {kind: posterior_overhead(kind, seconds / 3) for kind in KINDS},
         "call": shortest(lambda: likelihood.evaluate(tiny.is_galaxy, tiny.scene, tiny.sky), seconds / 3),
         "construction": shortest(lambda: SceneLikelihood(**arguments, n_bands=N_BANDS), seconds / 3),
     }
@@ -172,19 +197,23 @@ def print_report(report):
     print(
         f"\nmicroseconds for one source in {N_BANDS} patches of {SIZE} x {SIZE}, PSF of {len(PSF)} Gaussians"
     )
-    print(f"{'kernel':10s}{'source':16s}{'value':>10s}{'+ gradient':>12s}{'+ Hessian':>12s}{'target':>10s}")
+    columns = f"{'per draw':>10s}{'value':>10s}{'+ gradient':>12s}{'+ Hessian':>12s}{'target':>10s}"
+    print(f"{'kernel':10s}{'source':16s}{columns}")
     for row in report["times"]:
         value, gradient, hessian = row["times"]
         target = f"{row['target']:10d}" if row["target"] else ""
-        print(f"{row['kernel']:10s}{row['source']:16s}{value:10.0f}{gradient:12.0f}{hessian:12.0f}{target}")
+        times = f"{row['per draw']:10.1f}{value:10.0f}{gradient:12.0f}{hessian:12.0f}"
+        print(f"{row['kernel']:10s}{row['source']:16s}{times}{target}")
     for label, duration in (report["galsim"] or {}).items():
         if label != "version":
-            print(f"{'GalSim':10s}{label:16s}{duration:10.0f}   (drawing alone)")
+            print(f"{'GalSim':10s}{label:16s}{'':10s}{duration:10.0f}   (drawing alone)")
     if not report["galsim"]:
         print("GalSim is not installed: its rows are left out")
     print("\nmicroseconds besides the pixels")
     print(f"a call for a single pixel, with gradient and Hessian: {report['overheads']['call']:.1f}")
     print(f"construction of the likelihood of five patches: {report['overheads']['construction']:.0f}")
+    for kind, duration in report["overheads"]["posterior"].items():
+        print(f"log posterior per draw of a {kind}, besides the pixels: {duration:.1f}")
     print("\nlargest relative errors against the NumPy reference (derivatives: its central differences)")
     print(f"{'kernel':10s}{'profile':>10s}{'value':>10s}{'gradient':>10s}{'Hessian':>10s}")
     for name, errors in report["accuracy"].items():

@@ -169,6 +169,41 @@ cdef inline void add_two_values(
     one[0], other[0] = s, t
 
 
+# The two that follow are for values alone and take runs as they are, with all Gaussians in one plane.
+
+
+cdef inline void add_run(Run* run, int last, vd* plane) noexcept nogil:
+    cdef vd phi = run.phi, ratio = run.ratio, step = vd_splat(run.g.step)
+    cdef int row
+    for row in range(run.first, last):
+        plane[row] += phi
+        phi = phi * ratio
+        ratio = ratio * step
+    run.phi, run.ratio, run.first = phi, ratio, max(last, run.first)
+
+
+cdef inline void add_four_runs(Run* a, Run* b, Run* c, Run* d, int last, vd* plane) noexcept nogil:
+    """Four runs at the same row: enough work to hide the latency of the multiplications."""
+    cdef vd p = a.phi, q = b.phi, r = c.phi, s = d.phi
+    cdef vd p_ratio = a.ratio, q_ratio = b.ratio, r_ratio = c.ratio, s_ratio = d.ratio
+    cdef vd p_step = vd_splat(a.g.step), q_step = vd_splat(b.g.step)
+    cdef vd r_step = vd_splat(c.g.step), s_step = vd_splat(d.g.step)
+    cdef int row
+    for row in range(a.first, last):
+        plane[row] += (p + q) + (r + s)
+        p = p * p_ratio
+        q = q * q_ratio
+        r = r * r_ratio
+        s = s * s_ratio
+        p_ratio = p_ratio * p_step
+        q_ratio = q_ratio * q_step
+        r_ratio = r_ratio * r_step
+        s_ratio = s_ratio * s_step
+    a.phi, b.phi, c.phi, d.phi = p, q, r, s
+    a.ratio, b.ratio, c.ratio, d.ratio = p_ratio, q_ratio, r_ratio, s_ratio
+    a.first = b.first = c.first = d.first = last
+
+
 cdef inline void add_star_planes(Sweep* sweep, int last, vd* planes, Py_ssize_t stride) noexcept nogil:
     """Add phi and its derivatives by x and y."""
     cdef Sweep s = sweep[0]

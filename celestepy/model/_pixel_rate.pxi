@@ -5,7 +5,7 @@ the sum of the products l'' d_a d_b of first derivatives, plus the second deriva
 against l'.
 """
 
-from celestepy.model._poisson cimport Term, gaussian, poisson
+from celestepy.model._poisson cimport Term, gaussian, poisson, sum_gaussian, sum_poisson
 from celestepy.model._scene cimport (
     add_scene_block,
     add_scene_gradient,
@@ -61,20 +61,29 @@ cdef class PixelKernel(Tiles):
     cdef double* gradient
     cdef double* hessian
     cdef double* factors
+    cdef int* by_width      # profiles, the narrowest first
 
     def __cinit__(self, *_):
         cdef Py_ssize_t numbers = self.n_sources * GALAXY_PLANES + 1
         cdef Py_ssize_t rounded = rounded_up(numbers, 4)
         self.products = <vd*>vd_allocate(rounded * rounded * sizeof(vd))
         self.gradient = <double*>vd_allocate((numbers + 2) * numbers * sizeof(double))
-        if self.products == NULL or self.gradient == NULL:
+        self.by_width = <int*>vd_allocate(self.profiles.shape[0] * sizeof(int))
+        if self.products == NULL or self.gradient == NULL or self.by_width == NULL:
             raise MemoryError
         self.factors = self.gradient + numbers
         self.hessian = self.factors + numbers
+        self._sort_profiles()
 
     def __dealloc__(self):
         vd_free(self.products)
         vd_free(self.gradient)
+        vd_free(self.by_width)
+
+    def _sort_profiles(self):
+        cdef Py_ssize_t n = self.profiles.shape[0], j
+        for i, j in enumerate(sorted(range(n), key=lambda j: self.profiles[j, 1])):
+            self.by_width[i] = j
 
     def evaluate(
         self, const unsigned char[::1] is_galaxy, const double[:, ::1] scene, const double[::1] sky,
@@ -101,12 +110,71 @@ cdef class PixelKernel(Tiles):
     ):
         """Log likelihood of each of many scenes, added to ``out``; image by image, whose pixels stay in the cache."""
         cdef int n
-        cdef Py_ssize_t draw, n_draws = scenes.shape[0]
+        cdef Py_ssize_t draw
         with nogil:
             for n in range(self.n_images):
-                for draw in range(n_draws):
+                for draw in range(scenes.shape[0]):
                     self._place(n, &is_galaxy[0], &scenes[draw, 0, 0], False)
-                    out[draw] += self._sum_image(n, sky[draw, n], 0)
+                    out[draw] += self._value_of_image(n, sky[draw, n])
+
+    cdef double _value_of_image(self, int n, double sky) noexcept nogil:
+        """Sum over the tiles of image n, with the light of all sources in a single plane."""
+        cdef Photo* photo = &self.photos[n]
+        cdef const Pixels* pixels
+        cdef int strip, tile, first, rows, row, i, c
+        cdef vd value = vd_splat(0.)
+        for i in range(self.n_active):
+            for c in range(self.sources[i].gaussians, self.sources[i].gaussians_end):
+                self.gaussians[c].peak *= self.sources[i].flux
+        for strip in range(photo.n_strips):
+            for tile in range(photo.n_tiles):
+                first = tile * TILE_ROWS
+                rows = min(TILE_ROWS, photo.height - first)
+                pixels = photo.pixels + strip * photo.height + first
+                for row in range(rows):
+                    self.planes[row] = pixels[row].background + sky
+                self._add_light(strip * VD_WIDTH, first, rows)
+                if photo.poisson:
+                    value = value + sum_poisson(pixels, self.planes, rows)
+                else:
+                    value = value + sum_gaussian(pixels, self.planes, rows)
+        return vd_sum(value)
+
+    cdef void _start_all_runs(self, int column, int first_row, int rows) noexcept nogil:
+        """The Gaussians of all sources that reach into a tile, those of a galaxy by increasing width."""
+        cdef int i, j, c
+        cdef int n_profiles = self.profiles.shape[0]
+        cdef const Source* s
+        cdef const Gaussian* g
+        self.n_runs = 0
+        for i in range(self.n_active):
+            s = &self.sources[i]
+            if s.n_numbers == STAR_PLANES:
+                self._start_runs(&self.sources[i], column, first_row, rows)
+                continue
+            for j in range(n_profiles):
+                g = self.gaussians + s.gaussians + self.by_width[j]
+                for c in range(s.psf, s.psf_end):
+                    self._start_run(g, column, first_row, rows)
+                    g += n_profiles
+
+    cdef void _add_light(self, int column, int first_row, int rows) noexcept nogil:
+        """Add all Gaussians to the first plane, four by four as far as they go together."""
+        cdef Run* run
+        cdef int i, j, first, last, n
+        self._start_all_runs(column, first_row, rows)
+        for i in range(0, self.n_runs, 4):
+            run = &self.runs[i]
+            n = min(4, self.n_runs - i)
+            first, last = 0, rows
+            for j in range(n):
+                first, last = max(first, run[j].first), min(last, run[j].last)
+            if first < last and n == 4:
+                for j in range(n):
+                    add_run(&run[j], first, self.planes)
+                add_four_runs(&run[0], &run[1], &run[2], &run[3], last, self.planes)
+            for j in range(n):
+                add_run(&run[j], run[j].last, self.planes)
 
     def render(
         self, int n, const unsigned char[::1] is_galaxy, const double[:, ::1] scene, double[:, :, ::1] out

@@ -10,7 +10,15 @@ second-order Taylor expansion about m0, so that an expectation that is not posit
 derivatives that lead back. Gaussian noise: l = -w (n - m)^2 / 2.
 """
 
-from celestepy.model._simd cimport vd, vd_log_excess, vd_max, vd_min, vd_splat
+from celestepy.model._simd cimport (
+    VD_WIDTH,
+    vd,
+    vd_half_deviance,
+    vd_log_excess,
+    vd_max,
+    vd_min,
+    vd_splat,
+)
 
 cdef struct Pixels:         # VD_WIDTH pixels of a row
     vd data
@@ -46,6 +54,37 @@ cdef inline Term gaussian(const Pixels* p, vd expected) noexcept nogil:
     term.slope = p.weight * (p.data - expected)
     term.value = -.5 * term.slope * (p.data - expected)
     return term
+
+
+cdef inline vd sum_poisson(const Pixels* pixels, const vd* expected, int rows) noexcept nogil:
+    """Log likelihood of the pixels of some rows, value alone.
+
+    Expectations below the floor are rare: only where there are any the long formula is used, for all rows.
+    """
+    cdef vd total = vd_splat(0.), lowest = vd_splat(0.), m, n
+    cdef int row, lane
+    for row in range(rows):
+        m = vd_max(expected[row], pixels[row].floor)
+        lowest = vd_min(lowest, expected[row] - pixels[row].floor)
+        n = vd_max(pixels[row].data, vd_splat(1e-300))
+        total = total + pixels[row].weight * vd_half_deviance(n, m)
+    for lane in range(VD_WIDTH):
+        if (<double*>&lowest)[lane] < 0:
+            total = vd_splat(0.)
+            for row in range(rows):
+                total = total + poisson(&pixels[row], expected[row]).value
+            break
+    return total
+
+
+cdef inline vd sum_gaussian(const Pixels* pixels, const vd* expected, int rows) noexcept nogil:
+    """Log likelihood of the pixels of some rows, value alone."""
+    cdef vd total = vd_splat(0.), residual
+    cdef int row
+    for row in range(rows):
+        residual = pixels[row].data - expected[row]
+        total = total - .5 * pixels[row].weight * residual * residual
+    return total
 
 
 cdef inline void set_pixel(

@@ -10,6 +10,7 @@ cdef extern from "_simd.h" nogil:
     vd vd_min(vd a, vd b) noexcept
     vd vd_exp(vd x) noexcept
     vd vd_log_excess(vd x) noexcept
+    vd vd_half_deviance(vd n, vd m) noexcept
     vd vd_zero_if_less(vd a, vd b, vd x) noexcept
     double vd_sum(vd x) noexcept
     void *vd_allocate(size_t size) noexcept

@@ -14,7 +14,9 @@ from celestepy.model._gaussian cimport (
     Gaussian,
     Run,
     Sweep,
+    add_four_runs,
     add_galaxy_planes,
+    add_run,
     add_star_planes,
     add_two_galaxy_planes,
     add_two_values,
@@ -261,24 +263,29 @@ cdef class Tiles:
                     plane[3] = plane[3] * (1 / s.dev_share) - exponential * (1 / s.exp_share)
 
     cdef void _start_runs(self, Source* s, int column, int first_row, int rows) noexcept nogil:
-        """The Gaussians of a source that reach into a tile; where not safe to go on, a run for each row."""
-        cdef int c, row, last
-        cdef const Gaussian* g
+        """The Gaussians of a source that reach into a tile."""
+        cdef int c
         s.runs = self.n_runs
         for c in range(s.gaussians, s.gaussians_end):
-            g = &self.gaussians[c]
-            if not find_rows(g, column, first_row, rows, &self.runs[self.n_runs]):
-                continue
-            last = self.runs[self.n_runs].last
-            for row in range(self.runs[self.n_runs].first, last):
-                self.runs[self.n_runs].g = g
-                self.runs[self.n_runs].first = row
-                self.runs[self.n_runs].last = row + 1 if g.direct else last
-                start(&self.runs[self.n_runs], column, first_row)
-                self.n_runs += 1
-                if not g.direct:
-                    break
+            self._start_run(&self.gaussians[c], column, first_row, rows)
         s.runs_end = self.n_runs
+
+    cdef void _start_run(self, const Gaussian* g, int column, int first_row, int rows) noexcept nogil:
+        """A Gaussian, if it reaches into a tile; where it is not safe to go on, a run for each row."""
+        cdef Run* run = &self.runs[self.n_runs]
+        cdef int row, last
+        if not find_rows(g, column, first_row, rows, run):
+            return
+        last = run.last
+        for row in range(run.first, last):
+            run = &self.runs[self.n_runs]
+            run.g = g
+            run.first = row
+            run.last = row + 1 if g.direct else last
+            start(run, column, first_row)
+            self.n_runs += 1
+            if not g.direct:
+                break
 
     cdef void _draw_star(
         self, const Source* s, int column, int first_row, bint with_derivatives

@@ -16,6 +16,9 @@ __all__ = ["KernelInputs", "checked_neighbours", "checked_scene", "finite", "ker
 # Below this variance, pixels^2, the kernel may have to begin a component anew in every row.
 NARROW = 0.09
 
+# Numbers beyond this may overflow in the kernel; nothing in the sky comes near.
+LARGEST = 1e60
+
 # Components of the galaxy profiles: amplitude, variance in half-light radii squared, 1 if de Vaucouleurs.
 PROFILE_TABLE = np.array(
     [
@@ -167,7 +170,7 @@ def checked_scene(is_galaxy, scene, shape):
 
 
 def possible_scenes(is_galaxy, scenes):
-    """Which of many scenes a kernel can take, shape (M,): finite ones whose galaxies have the shape of an ellipse.
+    """Which of many scenes a kernel can take: finite, within `LARGEST`, and with galaxies shaped like ellipses.
 
     Parameters
     ----------
@@ -180,7 +183,7 @@ def possible_scenes(is_galaxy, scenes):
     -------
     array of bool, shape (M,)
     """
-    possible = np.isfinite(scenes).all(axis=(1, 2))
+    possible = (np.abs(scenes) < LARGEST).all(axis=(1, 2))  # False for NaN too
     suu, suv, svv = np.moveaxis(scenes[:, is_galaxy, -3:], -1, 0)
     with np.errstate(invalid="ignore", over="ignore"):
         ellipse = (suu >= 0) & (svv >= 0) & (suv * suv <= suu * svv * (1 + 1e-9))
