@@ -53,7 +53,7 @@ class SamplingSettings:
     least_draws: int = 100
     most_draws: int = 2000
     n_tempered: int = 200
-    df: float = 8.0
+    df: float = 5.0
     pareto_k: float = 0.7
     least_effective: float = 40.0
 
