@@ -22,8 +22,10 @@ from celestepy.inference.proposals import group_proposal
 __all__ = ["ChainDraws", "ChainSettings", "MarkovSampler", "judge", "judge_evidence"]
 
 _KERNELS = ("elliptical", "slice")
-# Only the hypotheses that matter are drawn from, which importance sampling decides by its numbers of draws.
+# Which hypotheses are drawn from at all is decided as for importance sampling.
 _NUMBERS = SamplingSettings()
+# Those less probable than this (log) hardly matter: their chains are short, and are not judged.
+_RELEVANT = -7.0
 # The diagnostics need so many draws of a chain.
 _FEWEST_DRAWS = 8
 
@@ -110,9 +112,10 @@ class MarkovSampler(ImportanceSampler):
 
     def sample_group(self, posterior, types, rng):
         """Draw from the posterior of a fitted group, see `~celestepy.inference.group_sampling.sample_group`."""
+        log_weights = dict(zip(map(id, types.hypotheses), types.log_weights, strict=True))
 
         def sample(posterior, fit, number, numbers, rng):
-            return sample_chains(posterior, fit, number > numbers.least_draws, self.sampling, rng)
+            return sample_chains(posterior, fit, log_weights[id(fit)] > _RELEVANT, self.sampling, rng)
 
         return sample_group(posterior, types, _NUMBERS, rng, sample)
 
