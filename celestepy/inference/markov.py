@@ -96,7 +96,7 @@ class ChainSettings:
 class MarkovSampler(ImportanceSampler):
     """Settings of the calibrated mode by Markov chains, and its engine.
 
-    Its `fit` is that of `~celestepy.inference.calibrated.ImportanceSampler`.
+    Its `fit` is that of `~celestepy.inference.ImportanceSampler`.
 
     Parameters
     ----------

@@ -36,7 +36,7 @@ _SCHEDULES = ("linear", "power", "sigmoid")
 class PaperSampler:
     """Settings of the paper's sampler, and its engine.
 
-    Use `~celestepy.inference.markov.MarkovSampler` or `~celestepy.inference.calibrated.ImportanceSampler` for science.
+    Use `~celestepy.inference.MarkovSampler` or `~celestepy.inference.ImportanceSampler` for science.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ class PaperSampler:
             interrupted = field.first(**run)
             fits, interrupted = ({}, True) if interrupted else field.sample(self, entropy, kept, **run)
         result = assemble(field, fits, seeds.rows(~first), self, interrupted)
-        if draws is not None:
+        if draws is not None and not result.interrupted:
             result.catalog.link_draws(draws)
         return result
 
