@@ -243,18 +243,16 @@ class TestInterruption:
 
     @pytest.fixture
     def ctrl_c_at(self, monkeypatch):
-        full = GroupFitter.full
-
-        def arm(number):
-            calls = []
+        def arm(number, stage="full"):
+            calls, true = [], getattr(GroupFitter, stage)
 
             def fit(self, *arguments, **options):
                 calls.append(1)
                 if len(calls) == number:
                     signal.raise_signal(signal.SIGINT)
-                return full(self, *arguments, **options)
+                return true(self, *arguments, **options)
 
-            monkeypatch.setattr(GroupFitter, "full", fit)
+            monkeypatch.setattr(GroupFitter, stage, fit)
 
         return arm
 
@@ -264,17 +262,18 @@ class TestInterruption:
         arguments = ("catalog", folder / "description.toml", "-o", output, "--n-jobs", 1, "--bands", "r")
         assert run(*arguments) == 130
         catalog = Catalog.read(output)
-        left = int((catalog["status"] == Status.NOT_FITTED).sum())
-        done = len(catalog) - left
+        begun = int((catalog["status"] == Status.FIRST_FIT).sum())
+        done = len(catalog) - begun
         assert 0 < done < len(catalog)
+        assert np.all(np.isfinite(catalog["flux_r"]))
         last = capsys.readouterr().err.splitlines()[-1]
         assert last == (
-            f"celestepy: interrupted: {done} sources are finished and written to {output}; "
-            f"{left} have the status NOT_FITTED and no estimates"
+            f"celestepy: interrupted: {done} sources are finished, {begun} have a first fit only (status FIRST_FIT) "
+            f"and 0 no estimates (NOT_FITTED); all are written to {output}"
         )
 
-    def test_before_any_is_finished_nothing_is_written(self, folder, tmp_path, capsys, ctrl_c_at):
-        ctrl_c_at(1)
+    def test_before_any_is_begun_nothing_is_written(self, folder, tmp_path, capsys, ctrl_c_at):
+        ctrl_c_at(1, "quick")
         output = tmp_path / "cat.fits"
         assert run("catalog", folder / "description.toml", "-o", output, "--n-jobs", 1) == 130
         assert not output.exists()

@@ -13,6 +13,7 @@ class Status(IntEnum):
     FAILED = 2
     NO_PIXELS = 3
     NOT_FITTED = 4
+    FIRST_FIT = 5
 
 
 class Flag(IntFlag):
@@ -44,6 +45,7 @@ STATUS_MEANING = {
     Status.FAILED: "no estimate: every column of the fit is NaN and `message` says why",
     Status.NO_PIXELS: "no estimate: no unmasked pixel near the seed in any image",
     Status.NOT_FITTED: "no estimate: the run ended before it, or another seed lies at its place",
+    Status.FIRST_FIT: "the run ended after a first fit as a galaxy: fluxes can be used, the type is unknown",
 }
 
 FLAG_MEANING = {

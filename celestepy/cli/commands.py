@@ -35,13 +35,14 @@ def catalog(options):
         draws=options.draws,
     )
     duplicate = (result.catalog["flags"] & Flag.DUPLICATE_SEED) != 0
-    unfinished = int(((result.catalog["status"] == Status.NOT_FITTED) & ~duplicate).sum())
-    if result.interrupted and unfinished == int((~duplicate).sum()):
+    status = result.catalog["status"][~duplicate]
+    untouched, begun = (int((status == code).sum()) for code in (Status.NOT_FITTED, Status.FIRST_FIT))
+    if result.interrupted and untouched == len(status):
         raise KeyboardInterrupt
     output.write_catalog(result.catalog, options.output)
     _say(options, result.summary, f"wrote {options.output}")
     if result.interrupted:
-        return console.interrupted(int((~duplicate).sum()) - unfinished, unfinished, options.output)
+        return console.interrupted(len(status) - untouched - begun, begun, untouched, options.output)
     if pictures is not None:
         from celestepy.plot import draw_field
 

@@ -50,11 +50,11 @@ def run(options):
             return _report(*_verdict(error))
 
 
-def interrupted(n_finished, n_unfinished, path):
+def interrupted(n_finished, n_begun, n_untouched, path):
     """Say what an interrupted run has left, and return the exit code."""
     return _report(
-        f"interrupted: {n_finished} sources are finished and written to {path}; "
-        f"{n_unfinished} have the status NOT_FITTED and no estimates",
+        f"interrupted: {n_finished} sources are finished, {n_begun} have a first fit only (status FIRST_FIT) and "
+        f"{n_untouched} no estimates (NOT_FITTED); all are written to {path}",
         INTERRUPTED,
     )
 

@@ -94,7 +94,7 @@ class ImportanceSampler:
         result = self.fast.run(
             images, seeds, prior, engine=self, make_rows=make_rows, keep=keep, executor=executor, progress=progress
         )
-        if draws is not None:
+        if draws is not None and not result.interrupted:
             result.catalog.link_draws(draws)
         return result
 

@@ -144,9 +144,9 @@ class LaplaceFit:
         if self.search and not interrupted:
             interrupted = sweeps.search(**run)
         with keep(images, sweeps.seeds, prior) if keep else nullcontext() as kept:
-            fits, interrupted = (
-                (sweeps.first_rows(), True) if interrupted else sweeps.second(make_rows, kept, **run)
-            )
+            fits, interrupted = ({}, True) if interrupted else sweeps.second(make_rows, kept, **run)
+        if interrupted:
+            fits = sweeps.first_rows() | fits
         return assemble(sweeps, fits, seeds.rows(~first), engine or self, interrupted)
 
 

@@ -15,6 +15,9 @@ from celestepy.inference.rows import blank_row, remark
 
 __all__ = ["Result", "assemble"]
 
+# Draws of rows that were interrupted before the engine drew any.
+_N_DRAWS = 500
+
 
 @dataclass(frozen=True)
 class Result:
@@ -63,7 +66,7 @@ class Result:
         counts = Counter(map(_verdict, self.catalog["status"], self.catalog["flags"]))
         verdicts = ", ".join(f"{number} {name}" for name, number in sorted(counts.items()))
         verdicts = f" ({verdicts})" if verdicts else ""
-        tail = "; interrupted: the rest was not fitted" if self.interrupted else ""
+        tail = "; interrupted before all were fitted" if self.interrupted else ""
         return f"{len(self.catalog)} rows{verdicts}; {self.n_dropped} seeds dropped as noise{tail}"
 
 
@@ -137,8 +140,16 @@ def _catalog(rows, ids, ra, dec, flags, prior, engine):
 
 def _joined_draws(rows, n_bands):
     """Draws of all rows; those of the same group keep together."""
-    parts = [Draws.empty(n_bands) if row.draws is None else row.draws for row in rows]
+    parts = [_own_draws(row, n_bands) if row.draws is None else row.draws for row in rows]
     return replace(Draws.join(parts, n_bands), group=np.array([row.group for row in rows]))
+
+
+def _own_draws(row, n_bands):
+    """Draws of a row that the engine made none for: of its Gaussians, or none."""
+    if not row.components:
+        return Draws.empty(n_bands)
+    is_galaxy, theta = Posterior.stack([row.components], n_bands).draw(_N_DRAWS, np.random.default_rng(0))
+    return Draws.from_weights(is_galaxy[0], theta[0])
 
 
 def _seed_flags(placement, seeds, index):

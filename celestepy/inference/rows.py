@@ -90,7 +90,7 @@ def first_row(source, scene, prior):
         "the run was interrupted after a first fit as a galaxy: type (star_probability is the prior's) and existence "
     )
     columns = dict(
-        status=int(Status.NOT_CONVERGED), flags=int(Flag.NOT_CONVERGED), message=message + "are unknown; run it again"
+        status=int(Status.FIRST_FIT), flags=int(Flag.NOT_CONVERGED), message=message + "are unknown; run it again"
     )
     return Row(components, scene, columns)
 

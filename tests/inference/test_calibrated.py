@@ -110,7 +110,8 @@ class TestContinuedRuns:
             self.interrupt(patch, 1)
             first = engine().fit(scene[0].images, scene[1], rng=4, draws=path)
         assert first.interrupted
-        assert np.sum(first.catalog["status"] == Status.NOT_FITTED) == 3
+        assert np.sum(first.catalog["status"] == Status.FIRST_FIT) == 3
+        assert np.all(np.isfinite(first.catalog["flux_r"]))
         with monkeypatch.context() as patch:
             calls = self.interrupt(patch, 10)
             second = engine().fit(scene[0].images, scene[1], rng=4, draws=path)
