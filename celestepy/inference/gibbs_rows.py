@@ -14,7 +14,7 @@ from celestepy.inference.mcmc.chains import Chains
 from celestepy.inference.newton import Minimum
 from celestepy.inference.rows import blank_row, source_rows
 from celestepy.inference.sources import SourcePosterior
-from celestepy.model.parameters import GALAXY, KINDS, STAR
+from celestepy.model.parameters import GALAXY, KINDS, STAR, parameter_names
 
 __all__ = ["gibbs_row"]
 
@@ -99,7 +99,7 @@ def gibbs_row(k, passes, data, n_evaluations, label, fitter, limits):
     pooled = {kind: _pool(passes, kind) for kind in KINDS if any(kind in each.by_kind for each in passes)}
     types = _type_posterior(passes, pooled, len(data.images))
     row = source_rows(GroupFit((k,), {}, types, {k: np.nan}, data), [k], label, fitter)[k]
-    columns = row.columns | _columns(pooled, limits, n_evaluations, row.columns["message"])
+    columns = row.columns | _columns(pooled, limits, n_evaluations, row.columns["message"], fitter.bands)
     columns["flags"] |= row.columns["flags"] | (int(Flag.BLENDED) if label >= 0 else 0)
     columns["group_id"] = label
     return replace(row, columns=columns, draws=_draws(pooled, len(fitter.bands)))
@@ -145,16 +145,17 @@ def _draws(pooled, n_bands):
     return Draws.from_types(n_bands, **given, log_odds=odds)
 
 
-def _columns(pooled, limits, n_evaluations, message):
+def _columns(pooled, limits, n_evaluations, message, bands):
     """What the chains say of themselves."""
     columns, squares, advice = {"flags": 0, "n_iterations": n_evaluations}, 0.0, []
     for kind, part in pooled.items():
-        effective, said = judge(part.chains, slice(0, part.chains.draws.shape[2]), limits)
+        names = parameter_names(kind, bands)
+        effective, said = judge(part.chains, slice(0, len(names)), limits, names)
         columns[f"log_evidence_{kind}_err"] = part.error
         squares += np.exp(2 * part.log_probability) / effective
         said = [said, judge_evidence(part.error, limits)] if part.log_probability > _RELEVANT else []
         # What the diagnostics advise is for samplers with better axes and starts than this one may have.
-        advice += [f"{kind}: {text.partition(':')[0]}" for text in said if text]
+        advice += [f"{kind} draws: {text.partition(':')[0]}" for text in said if text]
     columns["effective_draws"] = float(1 / squares)
     if advice:
         columns["flags"] = int(Flag.DRAWS_UNRELIABLE)

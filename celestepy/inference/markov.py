@@ -5,6 +5,7 @@ importance sampling leads to the posterior, which gives the evidences. Nothing e
 checks what importance sampling of the same posterior says.
 """
 
+import re
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from celestepy.inference.mcmc.diagnostics import verdict
 from celestepy.inference.mcmc.elliptical import EllipticalSliceSampler
 from celestepy.inference.mcmc.slice import SliceSampler
 from celestepy.inference.proposals import group_proposal
+from celestepy.model.parameters import parameter_names
 
 __all__ = ["ChainDraws", "ChainSettings", "MarkovSampler", "judge", "judge_evidence"]
 
@@ -186,8 +188,11 @@ def sample_chains(posterior, fit, matters, settings, rng):
     except (np.linalg.LinAlgError, SamplingError):
         return None
     doubt = judge_evidence(annealed.log_evidence_err, settings)
-    verdicts = [judge(chains, block, settings) for block in blocks]
-    verdicts = [(effective, "; ".join(filter(None, [said, doubt])) if matters else "") for effective, said in verdicts]
+    verdicts = []
+    for kind, block in zip(fit.kinds, blocks, strict=True):
+        effective, said = judge(chains, block, settings, parameter_names(kind, posterior.bands))
+        advice = "; ".join(f"{kind} draws: {text}" for text in (said, doubt) if text and matters)
+        verdicts.append((effective, advice))
     return chain_draws(chains, annealed, verdicts)
 
 
@@ -222,7 +227,7 @@ def chain_draws(chains, annealed, verdicts):
     )
 
 
-def judge(chains, block, limits):
+def judge(chains, block, limits, names):
     """Judge the chains of one source.
 
     Parameters
@@ -233,6 +238,8 @@ def judge(chains, block, limits):
         Where the source's parameters lie.
     limits : object
         With ``max_r_hat`` and ``least_effective``.
+    names : sequence of str
+        Names of the source's parameters.
 
     Returns
     -------
@@ -244,7 +251,8 @@ def judge(chains, block, limits):
     own = Chains(chains.draws[:, :, block], chains.log_density, chains.n_evaluations)
     found = verdict(own, max_r_hat=limits.max_r_hat, min_effective_draws=limits.least_effective)
     effective = np.nan_to_num(found.ess_bulk, nan=1.0).min()
-    return float(max(effective, 1.0)), "" if found.converged else found.message
+    named = re.sub(r"parameter (\d+)", lambda match: names[int(match[1])], found.message)
+    return float(max(effective, 1.0)), "" if found.converged else named
 
 
 def judge_evidence(error, limits):

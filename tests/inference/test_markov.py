@@ -1,5 +1,7 @@
 """The calibrated mode by Markov chains."""
 
+import re
+
 import numpy as np
 import pytest
 from inference.small_fields import field, galaxy, same_bytes, seeds, star
@@ -92,8 +94,7 @@ def test_chains_that_are_too_short_are_flagged_with_advice():
     settings = ChainSettings(n_chains=4, n_draws=8, burn_in=0, moves=1, n_temperatures=3, n_runs=8)
     row = fit([galaxy(20.5, bands="ri")], MarkovSampler(settings, FAST)).catalog[0]
     assert row["flags"] & Flag.DRAWS_UNRELIABLE
-    assert "raise" in row["message"]
-    assert "n_draws" in row["message"]
+    assert re.search("galaxy draws: .*raise .*n_draws", row["message"])
 
 
 def test_a_posterior_without_density_is_flagged(monkeypatch):
@@ -109,15 +110,15 @@ def test_chains_in_different_places_are_found_out():
     rng = np.random.default_rng(1)
     draws = rng.standard_normal((4, 200, 3))
     limits = ChainSettings()
-    good = judge(Chains(draws, np.zeros((4, 200)), 800), slice(0, 3), limits)
+    good = judge(Chains(draws, np.zeros((4, 200)), 800), slice(0, 3), limits, ["u", "v", "w"])
     assert 400 < good[0] < 1000  # of 800 independent draws; the estimate of the poorest of three is low
     assert good[1] == ""
     draws[0, :, 2] += 5.0
     chains = Chains(draws, np.zeros((4, 200)), 800)
-    assert judge(chains, slice(0, 2), limits)[1] == ""  # the other source is none the worse
-    effective, advice = judge(chains, slice(2, 3), limits)
+    assert judge(chains, slice(0, 2), limits, ["u", "v"])[1] == ""  # the other source is none the worse
+    effective, advice = judge(chains, slice(1, 3), limits, ["v", "w"])
     assert effective < 20
-    assert "R-hat" in advice
+    assert re.search(r"R-hat [\d.]+ of w,", advice)
 
 
 def test_an_uncertain_evidence_is_found_out():
