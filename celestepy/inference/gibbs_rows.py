@@ -19,7 +19,7 @@ from celestepy.model.parameters import GALAXY, KINDS, STAR, parameter_names
 __all__ = ["gibbs_row"]
 
 # Types less probable than this (log) need no reliable draws.
-_RELEVANT = -8.0
+_RELEVANT = -7.0
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,18 @@ def test_agrees_with_importance_sampling_at_the_settings_of_the_paper(source):
     assert row["n_iterations"] > 25 * 200 * (5 + 9)
 
 
+@pytest.mark.slow
+def test_blends_agree_with_joint_draws():
+    stars = [star(21.0, bands="r"), star(20.5, x=4, bands="r")]
+    images = field(*stars, bands="r").images
+    fast = LaplaceFit(drop_doubtful=False, search=False, sky_factor=1e-3)
+    joint = ImportanceSampler(fast=fast).fit(images, seeds(*stars), rng=1).catalog
+    gibbs = PaperSampler(n_temperatures=60).fit(images, seeds(*stars), rng=1).catalog
+    # four passes hardly depend on one another at this distance: half an error is the error of their mean
+    assert np.all(np.abs(gibbs["mag_r"] - joint["mag_r"]) < 0.5 * joint["mag_r_err"])
+    assert np.asarray(gibbs["mag_r_err"] / joint["mag_r_err"]) == pytest.approx(1, abs=0.2)
+
+
 def test_is_the_same_for_any_executor_and_another_for_another_seed():
     one, two, other = (fit(apart(), SHORT, rng, executor=n) for rng, n in ((1, None), (1, 2), (2, None)))
     assert same_bytes(one.catalog.table, two.catalog.table)
