@@ -66,7 +66,7 @@ FLAG_MEANING = {
     Flag.FROM_RESIDUAL: "not among the seeds: found in the residual or by splitting another source",
     Flag.POOR_MODEL: "the residuals are larger than the noise explains",
     Flag.POSITION_AT_BOUND: "drawn away from its seed: probably by a brighter source beside it without a seed",
-    Flag.DRAWS_UNRELIABLE: "importance sampling describes the posterior badly; see pareto_k",
+    Flag.DRAWS_UNRELIABLE: "the draws describe the posterior badly; see `message` and pareto_k",
 }
 
 
