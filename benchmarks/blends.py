@@ -149,13 +149,14 @@ class Outcome:
     pull: np.ndarray
 
 
-def fit_scene(scene, realisations, seeds, seed=1):
+def fit_scene(scene, realisations, seeds, seed=1, method="fast"):
     """Draw and fit a scene many times."""
     rows, whole = [], []
     for k in range(realisations):
         rng = np.random.default_rng((seed, k))
         images = draw(scene, rng)
-        catalog = make_catalog(images, places(scene, rng) if seeds == "truth" else None).catalog
+        table = places(scene, rng) if seeds == "truth" else None
+        catalog = make_catalog(images, table, method=method, rng=seed).catalog
         match = crossmatch(places(scene), catalog, MATCHED)
         whole.append(len(match.left) == len(scene) == len(catalog))
         if whole[-1]:

@@ -1,0 +1,114 @@
+"""Whether posteriors are right, where the truth is known: figures and tables of coverage, ranks and types."""
+
+import numpy as np
+from targets import Figure
+
+from celestepy.catalog.ranks import CENTRAL, central_coverage, uniformity
+from celestepy.catalog.reliability import auc, reliability
+from celestepy.catalog.score import NOMINAL, SIGMAS
+
+LEAST_P = 0.01  # of a test of uniformity, below which a posterior is called wrong
+_REPETITIONS = 10_000  # of the types, for the probability of the reliability
+
+
+def coverage_figures(ranks):
+    """Shares of the truths in the central intervals of 1/2, 1, 2 and 3 sd; targets are two binomial errors wide."""
+    figures = []
+    for name, of_name in ranks.items():
+        shares = zip(SIGMAS, CENTRAL, *central_coverage(of_name), strict=True)
+        for k, nominal, share, error in shares:
+            if np.isfinite(share):
+                low, high = nominal - 2 * error, min(nominal + 2 * error, 1.0)
+                figures.append(Figure(f"{name} within {k:g} sd", float(share), low, high, (nominal,), float(error)))
+    return figures
+
+
+def print_coverage(ranks, errors, published):
+    """Coverage of central intervals, of estimate and error, and that of the paper, which is of the latter kind."""
+    head = "".join(f"{sigma:>7g}" for sigma in SIGMAS)
+    kinds = ("central intervals", "estimate +- k errors", "paper VI", "paper MCMC")
+    print("\nshare of truths within k sd; * is more than two binomial errors from nominal, + more than three")
+    print(f"{'':20s}{'n':>5s} " + "".join(f"{kind:^33s}" for kind in kinds).rstrip())
+    print(f"{'':25s}" + f"{head} sd  " * 4)
+    for name, of_name in ranks.items():
+        cells = [_marked(*central_coverage(of_name)), _plain(errors[name].coverage) if name in errors else ""]
+        cells += [_plain(row) for row in published.get(name, ())]
+        print((f"{name:20s}{np.isfinite(of_name).sum():5d}" + "".join(f"{cell:33s}" for cell in cells)).rstrip())
+    print(f"{'nominal':25s}" + f"{_plain(CENTRAL):33s}" + _plain(NOMINAL))
+
+
+def _plain(shares):
+    return "".join(f"{share:7.3f} "[:8] for share in shares)
+
+
+def _marked(shares, errors):
+    away = np.abs(shares - CENTRAL) / errors
+    marks = np.where(away > 3, "+", np.where(away > 2, "*", " "))
+    return "".join(f"{share:7.3f}{mark}" for share, mark in zip(shares, marks, strict=True))
+
+
+def rank_figures(ranks):
+    """Probability that ranks of an exact posterior would look less uniform, one for each quantity."""
+    figures = []
+    for name, of_name in ranks.items():
+        known = of_name[np.isfinite(of_name)]
+        if len(known):
+            bias = (known.mean() - 0.5) * np.sqrt(12 * len(known))
+            note = f"n {len(known)}, mean rank {known.mean():.3f} ({bias:+.1f} sd)"
+            figures.append(Figure(f"{name}: p of uniform ranks", uniformity(known), low=LEAST_P, note=note))
+    return figures
+
+
+def type_figures(probability, is_star, others, target, rng):
+    """How well stars are told from galaxies, and whether the probabilities mean what they say."""
+    value, error = auc(probability, is_star), auc_error(probability, is_star)
+    promised = f"the probabilities themselves promise {promised_auc(probability):.4f}"
+    chance = reliability_chance(probability, is_star, rng)
+    right = float(np.mean((probability > 0.5) == is_star))
+    return [
+        Figure("AUC", value, low=target, others=others, error=error, note=promised),
+        Figure("types right", right, note=f"promised {np.maximum(probability, 1 - probability).mean():.4f}"),
+        Figure("reliability: p of the bins", chance, low=LEAST_P),
+    ]
+
+
+def auc_error(probability, is_star):
+    """Standard error of the area under the ROC curve (DeLong et al. 1988)."""
+    star, galaxy = probability[is_star], probability[~is_star]
+    if min(len(star), len(galaxy)) < 2:
+        return float("nan")
+    before = np.sign(star[:, None] - galaxy) / 2 + 0.5
+    parts = [before.mean(axis=axis) for axis in (1, 0)]
+    return float(np.sqrt(sum(np.var(part, ddof=1) / len(part) for part in parts)))
+
+
+def promised_auc(probability):
+    """Expected area under the ROC curve if the probabilities are right."""
+    weight = probability[:, None] * (1 - probability)
+    np.fill_diagonal(weight, 0.0)
+    before = np.sign(probability[:, None] - probability) / 2 + 0.5
+    return float(np.sum(weight * before) / weight.sum())
+
+
+def reliability_chance(probability, is_star, rng):
+    """Probability that types drawn by the probabilities stray further from them than the true types do."""
+    n_bins = 10
+    inside = np.minimum((probability * n_bins).astype(int), n_bins - 1) == np.arange(n_bins)[:, None]
+    variance = np.maximum(inside @ (probability * (1 - probability)), 1e-9)
+
+    def stray(types):
+        return np.sum((inside @ (types - probability).T).T ** 2 / variance, axis=-1)
+
+    drawn = rng.uniform(size=(_REPETITIONS, len(probability))) < probability
+    return float(np.mean(stray(drawn) >= stray(np.asarray(is_star)[None])))
+
+
+def print_reliability(probability, is_star):
+    """The reliability diagram in numbers."""
+    print(f"\n{'star_probability':18s}{'sources':>8s}{'predicted':>11s}{'true':>8s}{'error':>8s}")
+    for row in reliability(probability, is_star):
+        if row["n"]:
+            expected = np.sqrt(max(row["probability"] * (1 - row["probability"]), 1e-9) / row["n"])
+            mark = " *" if abs(row["fraction"] - row["probability"]) > 2 * expected else ""
+            shares = f"{row['probability']:11.3f}{row['fraction']:8.3f}{expected:8.3f}{mark}"
+            print(f"{row['low']:.1f} to {row['high']:.1f}{row['n']:16d}{shares}")
