@@ -11,7 +11,7 @@ from scipy.special import erf
 
 from celestepy.catalog.differences import SHAPES, common_bands, plain_column, quantity
 
-__all__ = ["CENTRAL", "central_coverage", "truth_ranks", "uniformity"]
+__all__ = ["CENTRAL", "central_coverage", "coverage_of_draws", "truth_ranks", "uniformity"]
 
 # Probability of the central intervals that reach 1/2, 1, 2 and 3 standard deviations of a Gaussian.
 CENTRAL = tuple(float(erf(k / np.sqrt(2))) for k in (0.5, 1.0, 2.0, 3.0))
@@ -108,6 +108,28 @@ def central_coverage(ranks):
     if not len(away):
         return np.full(4, np.nan), np.full(4, np.nan)
     return np.mean(away[:, None] < nominal, axis=0), np.sqrt(nominal * (1 - nominal) / len(away))
+
+
+def coverage_of_draws(effective):
+    """Shares of the truths within the central intervals of an exact posterior that is known by a few draws only.
+
+    The truth is as likely to lie in any of the k + 1 gaps between and about k independent draws, so that it lies
+    outside all of them with a probability of 2 / (k + 1), which is more than the 0.0027 that the interval of three
+    standard deviations leaves out unless there are 740 draws.
+
+    Parameters
+    ----------
+    effective : (m,) array_like
+        Effective draws of each posterior, NaN where they are as many as one likes.
+
+    Returns
+    -------
+    (4,) array
+        Means over the posteriors, for the intervals of `CENTRAL`; NaN if there are none.
+    """
+    draws = np.round(np.nan_to_num(np.asarray(effective, dtype=float), nan=1e5)).clip(1, 1e5)[:, None]
+    outside = np.floor((1 - np.array(CENTRAL)) / 2 * draws) + 1
+    return np.mean(np.maximum(1 - 2 * outside / (draws + 1), 0.0), axis=0) if len(draws) else np.full(4, np.nan)
 
 
 def uniformity(ranks):

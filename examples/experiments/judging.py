@@ -3,7 +3,8 @@
 import numpy as np
 from targets import Figure
 
-from celestepy.catalog.ranks import CENTRAL, central_coverage, uniformity
+from celestepy.catalog.differences import SHAPES
+from celestepy.catalog.ranks import CENTRAL, central_coverage, coverage_of_draws, uniformity
 from celestepy.catalog.reliability import auc, reliability
 from celestepy.catalog.score import NOMINAL, SIGMAS
 
@@ -23,26 +24,51 @@ def coverage_figures(ranks):
     return figures
 
 
-def print_coverage(ranks, errors, published):
-    """Coverage of central intervals, of estimate and error, and that of the paper, which is of the latter kind."""
-    head = "".join(f"{sigma:>7g}" for sigma in SIGMAS)
-    kinds = ("central intervals", "estimate +- k errors", "paper VI", "paper MCMC")
-    print("\nshare of truths within k sd; * is more than two binomial errors from nominal, + more than three")
-    print(f"{'':20s}{'n':>5s} " + "".join(f"{kind:^33s}" for kind in kinds).rstrip())
-    print(f"{'':25s}" + f"{head} sd  " * 4)
+def draws_of(catalog, name):
+    """Effective draws of a quantity of each source: those of galaxies alone for a shape."""
+    effective = np.asarray(catalog["effective_draws"], dtype=float)
+    if name not in SHAPES:
+        return effective
+    return np.maximum(effective * (1 - np.asarray(catalog["star_probability"], dtype=float)), 1.0)
+
+
+def print_intervals(ranks, catalog):
+    """Coverage of central intervals, and that of exact posteriors of which there are as few draws."""
+    heads = "".join(f"{sigma:>7g} " for sigma in SIGMAS)
+    print("\nshare of truths in the central interval of k sd; * is over two binomial errors from nominal, + over three")
+    print(f"{'':20s}{'n':>5s} {'found':^32s}    {'exact, with so few draws':^32s}\n{'':26s}{heads}    {heads}")
+    met = []
     for name, of_name in ranks.items():
-        cells = [_marked(*central_coverage(of_name)), _plain(errors[name].coverage) if name in errors else ""]
-        cells += [_plain(row) for row in published.get(name, ())]
-        print((f"{name:20s}{np.isfinite(of_name).sum():5d}" + "".join(f"{cell:33s}" for cell in cells)).rstrip())
-    print(f"{'nominal':25s}" + f"{_plain(CENTRAL):33s}" + _plain(NOMINAL))
+        known = np.isfinite(of_name)
+        share, error = central_coverage(of_name)
+        expected = coverage_of_draws(draws_of(catalog, name)[known])
+        met.append([np.abs(share - other) <= 2 * error for other in (CENTRAL, expected)])
+        cells = [_marked(share, CENTRAL, error), _marked(expected, expected, error)]
+        print(f"{name:20s}{known.sum():5d} {cells[0]}    {cells[1]}".rstrip())
+    print(f"{'nominal':26s}{_marked(np.array(CENTRAL), CENTRAL, 1.0)}".rstrip())
+    number, total = np.sum(met, axis=(0, 2)), np.size(met) // 2
+    print(f"of {total} shares {number[0]} are within two binomial errors of nominal, {number[1]} of those of so few "
+          "draws; of exact posteriors, about 95 % would be")
+
+
+def print_errors(errors, published):
+    """Coverage of estimate and error, as in table 5."""
+    heads = "".join(f"{sigma:>7g} " for sigma in SIGMAS)
+    kinds = "".join(f"{kind:^35s}" for kind in ("found", "paper VI", "paper MCMC")).rstrip()
+    print(f"\nshare of truths within k errors of the estimate\n{'':20s}{kinds}\n{'':20s}" + f"{heads}   " * 3)
+    for name, of_name in errors.items():
+        if of_name.coverage:
+            cells = [of_name.coverage, *published.get(name, ())]
+            print((f"{name:20s}" + "   ".join(_plain(cell) for cell in cells)).rstrip())
+    print(f"{'nominal':20s}{_plain(NOMINAL)}".rstrip())
 
 
 def _plain(shares):
-    return "".join(f"{share:7.3f} "[:8] for share in shares)
+    return "".join(f"{share:7.3f} " for share in shares)
 
 
-def _marked(shares, errors):
-    away = np.abs(shares - CENTRAL) / errors
+def _marked(shares, nominal, errors):
+    away = np.abs(shares - np.asarray(nominal)) / errors
     marks = np.where(away > 3, "+", np.where(away > 2, "*", " "))
     return "".join(f"{share:7.3f}{mark}" for share, mark in zip(shares, marks, strict=True))
 

@@ -15,7 +15,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
 from command import DATA, finish, fit, parser, save
-from judging import coverage_figures, print_coverage, print_reliability, rank_figures, type_figures
+from judging import (
+    coverage_figures,
+    print_errors,
+    print_intervals,
+    print_reliability,
+    rank_figures,
+    type_figures,
+)
 from pictures import densities, histograms_of_ranks, roc, truth_and_posterior
 from populations import DETECTABLE, POPULATIONS, seeds_at_truth, simulate
 from published import AUC, TABLE_4, TABLE_5, error_arrays, published_errors
@@ -64,9 +71,8 @@ def judge(method, fitted, truth, options):
     types = type_figures(probability, star, (AUC["VI"], AUC["MCMC"]), MCMC_AUC, rng)
     limit = DETECTABLE[options.population]
     print_figures(f"mean absolute error, S/N over {limit:g}", accuracy, ("paper VI", "MCMC"))
-    print_coverage(ranks, score(catalog, truth).errors, TABLE_5)
-    met = sum(figure.met for figure in coverage)
-    print(f"{met} of {len(coverage)} shares within two binomial errors; of exact posteriors, about 95 % would be")
+    print_intervals(ranks, catalog)
+    print_errors(score(catalog, truth).errors, TABLE_5)
     print_figures("ranks of the truth among the draws", uniform)
     print_figures("stars and galaxies", types, ("paper VI", "MCMC"))
     print_reliability(probability, star)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from celestepy.catalog.ranks import CENTRAL, central_coverage, truth_ranks, uniformity
+from celestepy.catalog.ranks import CENTRAL, central_coverage, coverage_of_draws, truth_ranks, uniformity
 
 
 class Posterior:
@@ -87,3 +87,18 @@ def test_angles_go_round():
     rows = np.arange(2000)
     ranks = truth_ranks(Posterior(turned), truth, rows, rows, n=100, rng=3)["position_angle"]
     assert uniformity(ranks) > 0.01  # seeded, as above
+
+
+@pytest.mark.parametrize("k", [9, 120, 740])
+def test_few_draws_cover_less(k):
+    """A truth among k draws of its own law, repeated as often as those of a sample of weighted draws are."""
+    values = np.random.default_rng(4).normal(size=(20_000, k + 1))
+    rank = np.mean(values[:, 1:] < values[:, :1], axis=1)
+    share, expected = central_coverage(rank)[0], coverage_of_draws([k])
+    error = np.sqrt(expected * (1 - expected) / len(rank))
+    assert np.all(np.abs(share - expected) < 4 * error)  # four binomial errors: fails of itself once in 10^4
+
+
+def test_many_draws_cover_what_they_should():
+    assert coverage_of_draws([np.nan, 1e7]) == pytest.approx(CENTRAL, abs=1e-4)  # the number is cut off at 10^5
+    assert np.isnan(coverage_of_draws([])).all()
