@@ -70,9 +70,10 @@ def densities(pairs, truth, true_rows, n=4000):
     for k, (axes, row) in enumerate(zip(grid, true_rows[worst], strict=True)):
         true = _LN * (22.5 - quantity(truth, "mag_r")[row])
         values = np.concatenate([each[k] for each in drawn.values()])
-        reach = max(np.nanpercentile(np.abs(values - true), 99.5), 0.1)
+        low, high = np.nanpercentile(np.r_[values, np.full(len(values) // 50, true)], (0.5, 99.5))
+        margin = 0.1 * (high - low) + 0.01
         for color, (method, each) in zip(_COLORS, drawn.items(), strict=False):
-            bins = np.linspace(true - reach, true + reach, 61)
+            bins = np.linspace(low - margin, high + margin, 51)
             axes.hist(each[k], bins, density=True, histtype="step", color=color, lw=1.4, label=method)
         axes.axvline(true, color=DARK, lw=1.0)
         kind = "star" if plain_column(truth, "is_star")[row] > 0.5 else "galaxy"

@@ -103,6 +103,7 @@ def picture(found):
     axes[0].set_title("blue stars, orange galaxies; dotted: the paper's VI", loc="left", fontsize=9)
     for rate, color in zip(MCMC_RATES, (STAR, GALAXY), strict=True):
         axes[1].axhline(rate, color=color, lw=0.8, ls=":")
+    axes[1].set_ylim(bottom=min(MCMC_RATES) / 2)
     axes[1].set_title("dotted: the paper's MCMC", loc="left", fontsize=9)
     return figure
 
