@@ -42,7 +42,8 @@ def print_intervals(ranks, catalog):
         known = np.isfinite(of_name)
         share, error = central_coverage(of_name)
         expected = coverage_of_draws(draws_of(catalog, name)[known])
-        met.append([np.abs(share - other) <= 2 * error for other in (CENTRAL, expected)])
+        error_of_few = np.sqrt(expected * (1 - expected) / max(known.sum(), 1))
+        met.append([np.abs(share - CENTRAL) <= 2 * error, np.abs(share - expected) <= 2 * error_of_few])
         cells = [_marked(share, CENTRAL, error), _marked(expected, expected, error)]
         print(f"{name:20s}{known.sum():5d} {cells[0]}    {cells[1]}".rstrip())
     print(f"{'nominal':26s}{_marked(np.array(CENTRAL), CENTRAL, 1.0)}".rstrip())
