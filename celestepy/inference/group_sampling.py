@@ -22,6 +22,8 @@ __all__ = ["GroupDraws", "HypothesisDraws", "SamplingSettings", "sample_group"]
 
 # Assignments less probable than this (log) are drawn from only where nothing else describes a source as that type.
 _NEGLIGIBLE = -8.0
+# The draws of assignments more probable than this (log) have to be reliable.
+_MATTERS = np.log(0.01)
 # Stages of the ladder, as they are counted in the trace.
 DRAWN, EXTENDED, TEMPERED, FAILED = range(4)
 
@@ -49,8 +51,8 @@ class SamplingSettings:
         Smallest effective number of draws of a hypothesis that matters.
     """
 
-    n_draws: int = 300
-    least_draws: int = 100
+    n_draws: int = 400
+    least_draws: int = 200
     most_draws: int = 2000
     n_tempered: int = 200
     df: float = 5.0
@@ -229,14 +231,16 @@ def _numbers(types, settings, n_sources):
             if own.any():
                 wanted[np.argmax(np.where(own, log_weights, -np.inf))] = True
     share = np.sqrt(np.exp(np.minimum(log_weights, 0.0)))
-    numbers = np.maximum(settings.least_draws, np.ceil(settings.n_draws * n_sources * share)).astype(int)
+    # One draw more tells what matters, and is worth the ladder, from what does not.
+    least = settings.least_draws + (log_weights > _MATTERS)
+    numbers = np.maximum(least, np.ceil(settings.n_draws * n_sources * share)).astype(int)
     return np.where(wanted, np.minimum(numbers, settings.most_draws), 0).tolist()
 
 
 def _sample_hypothesis(posterior, fit, number, settings, rng):
     """Climb the ladder until the draws can be relied on; None where that is never so."""
     try:
-        proposal = group_proposal(fit, posterior.blocks(fit.kinds)[0], settings.df)
+        proposal = group_proposal(fit, posterior.blocks(fit.kinds)[0], settings.df, posterior.reach(fit.kinds))
     except (np.linalg.LinAlgError, SamplingError):
         return None
 

@@ -182,7 +182,7 @@ def sample_chains(posterior, fit, matters, settings, rng):
     settings = settings if matters else settings.minor
     annealing = AnnealedImportanceSampler(settings.n_temperatures, settings.n_runs)
     try:
-        reference = group_proposal(fit, blocks, settings.df)
+        reference = group_proposal(fit, blocks, settings.df, posterior.reach(fit.kinds))
         annealed = annealing.sample(log_density, reference, rng)
         chains = settings.sampler(reference).sample(log_density, annealed.resample(settings.n_chains, rng), rng)
     except (np.linalg.LinAlgError, SamplingError):

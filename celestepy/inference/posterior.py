@@ -108,6 +108,14 @@ class GroupPosterior:
         """Natural unit of each parameter."""
         return np.concatenate([self._templates[kind].scale for kind in kinds] + [self.sky_sd])
 
+    def reach(self, kinds):
+        """Standard deviations, shape (D,), to which the prior alone lets parameters reach that pixels may not bound."""
+        result = np.zeros(self.blocks(kinds)[1].stop)
+        for kind, block in zip(kinds, self.blocks(kinds)[0], strict=True):
+            if kind == GALAXY:
+                result[block][layout(kind, len(self.bands)).logit_dev] = self.prior.galaxy.dev_fraction.sd
+        return result
+
     def scenes(self, kinds, x):
         """Scene vectors (K, B + 6) and sky levels (N,) of a parameter vector."""
         blocks, sky = self.blocks(kinds)

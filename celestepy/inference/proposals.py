@@ -17,9 +17,11 @@ __all__ = ["group_proposal"]
 
 # Components of less weight than this share are left out, and no more than so many are kept.
 _LEAST_SHARE, _MOST_COMPONENTS = 1e-3, 64
+# Weight of the components that reach beyond the fit.
+_WIDENED = 0.25
 
 
-def group_proposal(hypothesis, blocks, df=8.0):
+def group_proposal(hypothesis, blocks, df=5.0, reach=None):
     """A proposal for all parameters of a group under one assignment of types.
 
     Parameters
@@ -30,6 +32,10 @@ def group_proposal(hypothesis, blocks, df=8.0):
         Where each source's free vector lies among the D parameters.
     df : float
         Degrees of freedom of the tails.
+    reach : array_like, optional
+        Standard deviations to which parameters may reach beyond the fit, shape (D,), zero for most: a second copy of
+        every component is widened by them. The profile of a galaxy needs it, whose logit hardly matters to the
+        pixels once the galaxy is nearly pure.
 
     Returns
     -------
@@ -50,7 +56,12 @@ def group_proposal(hypothesis, blocks, df=8.0):
     weights, means, covariances = (np.concatenate(each) for each in zip(*parts, strict=True))
     keep = np.argsort(-weights, kind="stable")[:_MOST_COMPONENTS]
     keep = keep[weights[keep] > _LEAST_SHARE * weights[keep[0]]]
-    return StudentMixture(weights[keep] / weights[keep].sum(), means[keep], covariances[keep], df)
+    weights, means, covariances = weights[keep] / weights[keep].sum(), means[keep], covariances[keep]
+    if reach is not None and np.any(reach):
+        wide = covariances + np.diag(np.square(reach))
+        weights = np.concatenate([(1 - _WIDENED) * weights, _WIDENED * weights])
+        means, covariances = np.concatenate([means, means]), np.concatenate([covariances, wide])
+    return StudentMixture(weights, means, covariances, df)
 
 
 class _Joint:

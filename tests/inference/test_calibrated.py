@@ -71,7 +71,7 @@ class TestRows:
 
     def test_metadata(self, result):
         assert result.catalog.meta["method"] == "calibrated"
-        assert result.catalog.meta["settings"]["sampling"]["n_draws"] == 300
+        assert result.catalog.meta["settings"]["sampling"]["n_draws"] == 400
 
 
 class TestReproducibility:
@@ -141,7 +141,7 @@ class TestContinuedRuns:
         engine().fit(scene[0].images, scene[1], rng=4, draws=path)
         images, table, rng, settings = list(scene[0].images), scene[1], 4, {}
         if change == "settings":
-            settings = {"n_draws": 200}
+            settings = {"n_draws": 250}
         elif change == "seed":
             rng = 5
         elif change == "seeds":

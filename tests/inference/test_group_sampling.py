@@ -72,8 +72,8 @@ class TestSingle:
         posterior, types = fitted(star(18.0))
         drawn = sample_group(posterior, types, SamplingSettings(), np.random.default_rng(0))
         numbers = {fit.kinds[0]: len(each.draws) for fit, each in zip(types.hypotheses, drawn.hypotheses)}
-        assert numbers[STAR] == 300
-        assert numbers[GALAXY] == 100
+        assert numbers[STAR] == 400
+        assert numbers[GALAXY] == 200
 
     def test_same_stream_same_draws(self, faint):
         first, second = (sample_group(*faint, SamplingSettings(), np.random.default_rng(7)) for _ in range(2))
@@ -91,14 +91,14 @@ class TestLadder:
         assert self.stages(SamplingSettings(), faint)[0] == {DRAWN}
 
     def test_more_draws(self, faint):
-        stages, drawn = self.stages(replace(SamplingSettings(), least_effective=400.0), faint)
+        stages, drawn = self.stages(replace(SamplingSettings(), least_effective=500.0), faint)
         assert EXTENDED in stages
-        assert max(each.effective_draws for each in drawn.hypotheses) >= 400
+        assert max(each.effective_draws for each in drawn.hypotheses) >= 500
 
     def test_steps(self, faint):
         """Weights that are never good enough: in steps the same evidence comes out."""
         plain = sample_group(*faint, replace(SamplingSettings(), n_draws=2000), np.random.default_rng(1))
-        stages, drawn = self.stages(replace(SamplingSettings(), least_effective=1e6, most_draws=300), faint)
+        stages, drawn = self.stages(replace(SamplingSettings(), least_effective=1e6, most_draws=400), faint)
         assert TEMPERED in stages
         for ours, theirs in zip(drawn.hypotheses, plain.hypotheses, strict=True):
             if ours.stage == TEMPERED:

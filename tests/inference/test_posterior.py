@@ -201,6 +201,14 @@ def test_same_in_every_thread():
         assert len(set(pool.map(evaluate, range(12)))) == 1
 
 
+def test_only_profiles_reach_beyond_the_fit():
+    posterior = group(2)
+    reach = posterior.reach((STAR, GALAXY))
+    at, galaxy = layout(GALAXY, 3), posterior.blocks((STAR, GALAXY))[0][1]
+    assert np.flatnonzero(reach).tolist() == [galaxy.start + at.logit_dev]
+    assert reach.max() == posterior.prior.galaxy.dev_fraction.sd
+
+
 class TestValues:
     @pytest.mark.parametrize("setup", SETUPS)
     @pytest.mark.parametrize("kinds", ASSIGNMENTS)

@@ -79,6 +79,16 @@ class TestGroupProposal:
         assert len(mixture.weights) == 2
         assert np.linalg.eigvalsh(mixture.covariances).min() > 0
 
+    def test_reach_beyond_the_fit(self):
+        matrix = hessian()
+        fit = hypothesis(own_marginal(matrix, BLOCKS[0]), hessian=matrix)
+        plain = group_proposal(fit, BLOCKS[:1])
+        wide = group_proposal(fit, BLOCKS[:1], reach=[0.0, 3.0, 0.0, 0.0, 0.0])
+        np.testing.assert_allclose(wide.weights, [0.75, 0.25])
+        np.testing.assert_allclose(wide.covariances[0], plain.covariances[0])
+        added = wide.covariances[1] - plain.covariances[0]
+        np.testing.assert_allclose(added, np.diag([0.0, 9.0, 0.0, 0.0, 0.0]), atol=1e-12)
+
     def test_a_saddle_is_refused(self):
         matrix = np.diag([1.0, 1.0, -1.0, 1.0, 1.0])
         with pytest.raises(np.linalg.LinAlgError):
