@@ -3,8 +3,8 @@
     python benchmarks/evidence.py [--sources 40] [--json FILE] [--quick]
 
 Isolated sources drawn from the default prior in five bands of SDSS depth and seeing, half of them of S/N under 15.
-Annealed importance sampling is bridged from the same fits; it shares no draws with the calibrated mode, and its error is
-that of 100 independent runs.
+Annealed importance sampling is bridged from the same fits; it shares no draws with the calibrated mode, and its error
+is that of 100 independent runs.
 """
 
 import argparse
