@@ -105,11 +105,27 @@ class TestLadder:
                 assert np.isnan(ours.pareto_k)
                 assert ours.log_evidence == pytest.approx(theirs.log_evidence, abs=0.4)
 
-    def test_large_groups_are_not_taken_in_steps(self):
+    def test_large_groups_fall_back_on_gaussians(self):
         posterior, types = fitted(star(20.5), star(20.5, 6), star(20.5, 0, 6))
-        settings = replace(SamplingSettings(), least_effective=1e6, most_draws=1000)
+        settings = replace(SamplingSettings(), least_effective=1e6, most_draws=1500)
         drawn = sample_group(posterior, types, settings, np.random.default_rng(0))
-        assert any(each.stage == FAILED for each in drawn.hypotheses if each)
+        best = int(np.argmax(types.log_weights))
+        own, fit = drawn.hypotheses[best], types.hypotheses[best]
+        assert own.stage == FAILED
+        assert own.advice
+        assert own.log_evidence == fit.log_evidence
+        assert np.ptp(own.log_weights) == 0
+        error = np.sqrt(np.diagonal(np.linalg.inv(fit.minimum.hessian)))
+        # Means of a thousand draws, for parameters that are nearly Gaussian (the position of the first star).
+        np.testing.assert_allclose(own.draws[:, :2].mean(axis=0), fit.minimum.x[:2], atol=0.25 * error[:2].max())
+
+    def test_blends_of_four_are_not_drawn_from(self):
+        posterior, types = fitted(star(20.5), star(20.5, 6), star(20.5, 0, 6), star(20.5, 6, 6))
+        drawn = sample_group(posterior, types, SamplingSettings(), np.random.default_rng(0))
+        stages = {each.stage for each in drawn.hypotheses if each is not None}
+        assert stages == {FAILED}
+        assert all(each.n_evaluations == 0 for each in drawn.hypotheses if each is not None)
+        assert len(drawn.draws(3)) == 4
 
 
 class TestPair:
