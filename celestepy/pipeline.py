@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from importlib import import_module
 from inspect import signature
@@ -13,12 +14,15 @@ import numpy as np
 from astropy.table import QTable
 from scipy.spatial import cKDTree
 
-from celestepy.catalog import CatalogError, files
+from celestepy.catalog import CatalogError, DrawsFile, files
 from celestepy.detection import Seeds, detect
 from celestepy.detection.seed_table import checked_images, seed_positions
-from celestepy.images import ImageError
+from celestepy.images import Image, ImageError
+from celestepy.images.band_names import band_names, distinct, selected
 from celestepy.images.fits import read_images
+from celestepy.images.plausibility import check_plausible
 from celestepy.inference import LaplaceFit
+from celestepy.inference.kept_rows import entropy_of
 from celestepy.model.priors import Prior
 
 __all__ = ["METHODS", "band_names", "make_catalog", "read_field", "read_seeds", "read_table"]
@@ -37,6 +41,7 @@ METHODS = tuple(_ENGINES)
 # A source without a seed matters to the seeds within this distance (arcsec) from this S/N on; one that has a seed lies
 # within the smaller distance of it.
 _NEAR, _AT_SEED, _BRIGHT = 10.0, 2.0, 50.0
+_LIKELY_SEEDS = 1000  # that people give: those below
 
 
 def make_catalog(
@@ -107,21 +112,24 @@ def make_catalog(
     ('g', 'r', 'i')
     """
     engine, prior, n_jobs = _engine(method, seeds), _prior(prior), _checked_n_jobs(n_jobs)
-    options = _draws_option(engine, draws)
+    options = _draws_option(engine, draws, rng)
     images = read_field(images, bands)
+    for image in images:
+        check_plausible(image)
     prior = _prior_of(images, prior)
     meta = {
-        "seed": int(rng) if isinstance(rng, (int, np.integer)) else None,
+        "seed": int(rng) if isinstance(rng, Integral) else None,
         "inputs": [image.name for image in images],
     }
     if isinstance(seeds, (str, PathLike)):
         meta["seeds"] = str(seeds)
     seeds = _seeds(seeds, images, threshold)
-    log.info(
-        "fitting %d seeds by the method %s ...", len(seeds), getattr(engine, "name", type(engine).__name__)
-    )
+    log.info("fitting %s by the method %s ...", counted(len(seeds), "seeds"), _name(engine))
     result = engine.fit(images, seeds, prior=prior, rng=rng, executor=n_jobs, progress=progress, **options)
     result.catalog.meta.update(meta)
+    if not len(result.catalog):
+        log.warning("no source was found in %s, and the catalogue is empty; check the zero points, the noise, the sky "
+                    "and the masks of the images, or give a lower threshold", counted(len(images), "images"))
     return result
 
 
@@ -146,13 +154,15 @@ def read_field(field, bands=None):
     """
     names = None if bands is None else band_names(bands)
     if not isinstance(field, (str, PathLike)):
-        return _selected(checked_images(field), names, "images")
+        if not isinstance(field, (Image, Iterable)):
+            raise ImageError(f"images: {field!r}, expected images, an SDSS field directory or a TOML description")
+        return selected(checked_images(field), names, "images")
     path = Path(field)
     if path.is_dir():
-        return _timed(f"reading {path}", "images", read_images, path, names)
+        return _timed(f"reading {path}", "images", read_images, path, names and distinct(names))
     # "F814W" may be one band or five: both are read
-    wanted = None if names is None else (*names, "".join(names))
-    return _selected(_timed(f"reading {path}", "images", read_images, path, wanted), names, path)
+    wanted = None if names is None else tuple(dict.fromkeys((*names, "".join(names))))
+    return selected(_timed(f"reading {path}", "images", read_images, path, wanted), names, path)
 
 
 def read_table(path):
@@ -275,38 +285,6 @@ def _checked_n_jobs(n_jobs):
     )
 
 
-def band_names(bands):
-    """Names of bands out of ``"gri"``, ``"g,r,i"`` or a sequence of names.
-
-    Parameters
-    ----------
-    bands : str or sequence of str
-        One letter for each band, names with commas between them, or the names.
-
-    Returns
-    -------
-    tuple of str
-        The names.
-    """
-    if isinstance(bands, str) and "," in bands:
-        return tuple(name.strip() for name in bands.split(","))
-    return tuple(bands)
-
-
-def _selected(images, names, origin):
-    """The images of some bands, all of which have to be there."""
-    if names is None:
-        return images
-    present = dict.fromkeys(image.band for image in images)
-    names = ("".join(names),) if "".join(names) in present else names
-    missing = [name for name in names if name not in present]
-    if missing:
-        raise ImageError(
-            f"bands: no image of the band {missing[0]!r} in {origin}; it has {', '.join(present)}"
-        )
-    return [image for image in images if image.band in names]
-
-
 def _engine(method, seeds):
     """The engine; one that is asked for by name keeps to the user's own seeds."""
     if callable(getattr(method, "fit", None)):
@@ -324,14 +302,34 @@ def _engine(method, seeds):
     return engine()
 
 
-def _draws_option(engine, draws):
+def _name(engine):
+    return getattr(engine, "name", type(engine).__name__)
+
+
+def _draws_option(engine, draws, rng):
     """What to tell the engine of the file of draws, before anything long begins."""
     if draws is None:
         return {}
     if "draws" not in signature(engine.fit).parameters:
-        name = getattr(engine, "name", type(engine).__name__)
-        raise ValueError(f"draws: the method {name!r} draws nothing; choose one that does, such as 'calibrated'")
+        raise ValueError(
+            f"draws: the method {_name(engine)!r} draws nothing; choose one that does, such as 'calibrated'"
+        )
+    _check_seed(draws, rng)
     return {"draws": draws}
+
+
+def _check_seed(draws, rng):
+    """Say which seed a file of draws was begun with, where it is another than that of this run."""
+    begun = None
+    if isinstance(rng, Integral):
+        with suppress(CatalogError, ImportError):  # there is none yet, or opening it for writing tells what is wrong
+            begun = DrawsFile(draws).meta.get("entropy")
+    if begun is None or begun == entropy_of(rng):
+        return
+    # the file keeps what was made of the seed, so that the seeds that people give are tried
+    known = next((f"the seed {seed}" for seed in range(_LIKELY_SEEDS) if entropy_of(seed) == begun), "another seed")
+    raise ValueError(f"{draws}: was begun with {known} and cannot be continued with the seed {rng}; give the same "
+                     "seed, another file for the draws, or delete this one to begin anew")
 
 
 def _prior(prior):
@@ -353,5 +351,22 @@ def _timed(stage, outcome, function, *arguments, **options):
     log.info("%s ...", stage)
     start = time.perf_counter()
     result = function(*arguments, **options)
-    log.info("    %d %s in %.1f s", len(result), outcome, time.perf_counter() - start)
+    log.info("    %s in %.1f s", counted(len(result), outcome), time.perf_counter() - start)
     return result
+
+
+def counted(number, things):
+    """Number and noun: ``1 image``, ``2 images``.
+
+    Parameters
+    ----------
+    number : int
+        How many.
+    things : str
+        Of what, in the plural with an s.
+
+    Returns
+    -------
+    str
+    """
+    return f"{number} {things if number != 1 else things.removesuffix('s')}"

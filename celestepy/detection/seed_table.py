@@ -21,6 +21,7 @@ __all__ = ["checked_images", "make_seeds", "seed_positions", "seeds_from_table"]
 EDGE_REACH = 3.0  # PSF sigmas from the edge within which part of a source is cut off
 LEAST_VISIBLE = 0.8  # share of the information below which a seed is flagged as masked
 SAME_PLACE = 1e-3  # arcsec; closer seeds are duplicates
+MOST_ERROR = 60.0  # arcsec; who knows no better does not know which source is meant
 LEAST_ERROR = 0.28  # arcsec; of positions whose errors nobody has told: what is measured is the noise alone
 
 
@@ -114,6 +115,12 @@ def seed_positions(table):
         raise ImageError("seeds: no rows, expected one position at least; leave the seeds out to have sources detected")
     error = names.get("position_err")
     error = None if error is None else _angle(table[error], "position_err", u.arcsec)
+    if error is not None and ((error < 0) | (error > MOST_ERROR)).any():
+        wrong = error[(error < 0) | (error > MOST_ERROR)][0]
+        raise ImageError(
+            f"seeds: position_err {wrong:g}, expected errors of 0 to {MOST_ERROR:g} arcsec; give the column its unit,"
+            " or leave it out"
+        )
     beyond = np.abs(dec) > 90
     if beyond.any():
         raise ImageError(f"seeds: dec {dec[beyond][0]:g}, expected -90 to 90 deg; are ra and dec swapped?")

@@ -4,7 +4,7 @@ from celestepy.images.alignment import ShiftedAstrometry, aligned
 from celestepy.images.calibration import calibrated
 from celestepy.images.counts import from_counts, nanomaggies_per_count
 from celestepy.images.description import read_toml
-from celestepy.images.errors import CalibrationWarning, ImageError, PSFResidualWarning
+from celestepy.images.errors import CalibrationWarning, ImageError, PSFResidualWarning, SkyWarning
 from celestepy.images.fits import from_ccddata, read_images
 from celestepy.images.image import Image, Patch
 from celestepy.images.noise import GaussianNoise, PoissonNoise
@@ -40,6 +40,7 @@ __all__ = [
     "SDSSPSF",
     "ScaledPSF",
     "ShiftedAstrometry",
+    "SkyWarning",
     "StampPSF",
     "aligned",
     "calibrated",

@@ -14,6 +14,9 @@ from celestepy.images.sky import measure_sky
 __all__ = ["from_counts", "nanomaggies_per_count"]
 
 WRITTEN = re.compile(r"\s*([-+0-9.eEinfa]+)\s*(\S.*)?$")
+# A hundredth of a second with a camera of 1 cm, and a year with a telescope of 100 m, leave room between these.
+FEWEST_PHOTONS, MOST_PHOTONS = 1e-9, 1e15  # electrons per nanomaggy
+MOST_READ_NOISE = 1e6  # electrons
 AB_NAMES = ("ABmag", "mag(AB)", "AB mag", "AB")
 
 
@@ -161,7 +164,15 @@ def _noise(scale, gain, read_noise, weight, variance):
             raise ImageError(f"gain: {gain}, expected a finite number > 0 in electrons per count")
         if not (np.isfinite(read_noise) and read_noise >= 0):
             raise ImageError(f"read_noise: {read_noise}, expected a finite number >= 0 in electrons")
-        return PoissonNoise(gain / scale, read_noise**2)
+        photons = gain / scale
+        if not FEWEST_PHOTONS <= photons <= MOST_PHOTONS:
+            raise ImageError(
+                f"gain: {gain:g} electrons per count is {photons:.3g} electrons for a source of one nanomaggy"
+                f" (AB magnitude 22.5), expected {FEWEST_PHOTONS:g} to {MOST_PHOTONS:g}; check it and the zero point"
+            )
+        if read_noise > MOST_READ_NOISE:
+            raise ImageError(f"read_noise: {read_noise:g}, expected at most {MOST_READ_NOISE:g} electrons")
+        return PoissonNoise(photons, read_noise**2)
     if weight is not None:
         weight = np.ma.filled(np.ma.asarray(weight).astype(float), 0.0)
         usable = np.isfinite(weight) & (weight > 0)

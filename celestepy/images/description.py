@@ -21,7 +21,7 @@ from celestepy.images.psf_mixture import PSFMixture
 from celestepy.images.psfex import read_psfex
 from celestepy.images.sky import read_spline_sky
 
-__all__ = ["read_toml"]
+__all__ = ["described_files", "read_toml"]
 
 MAP_KEYS = {"file", "extension"}
 KEYS = {
@@ -91,9 +91,44 @@ def read_toml(path, bands=None):
             raise ImageError(f"{where}: {error}") from error
     if not images:
         raise ImageError(
-            f"{path}: no image of bands {bands!r}, expected at least one; it has {_bands(tables)}"
+            f"{path}: no image of the bands {', '.join(bands)}, expected one at least; it has {_bands(tables)}"
         )
     return images
+
+
+def described_files(path):
+    """Files that a TOML description names, whether they exist or not.
+
+    Parameters
+    ----------
+    path : path-like
+        The TOML file.
+
+    Returns
+    -------
+    list of pathlib.Path
+        Pixels, maps and PSFs of all bands.
+
+    Raises
+    ------
+    ImageError
+        If it is no description of images.
+    """
+    path = Path(path)
+    return [path.parent / name for name in _named_files(_tables(path))]
+
+
+def _named_files(value):
+    """Yield whatever stands under a key ``file``, at any depth."""
+    if isinstance(value, list):
+        for entry in value:
+            yield from _named_files(entry)
+    elif isinstance(value, dict):
+        for key, entry in value.items():
+            if key == "file" and isinstance(entry, str):
+                yield entry
+            else:
+                yield from _named_files(entry)
 
 
 class _Files:
@@ -274,6 +309,9 @@ def _psf(psf, files):
         )
     kind, arguments = psf["type"], {key: value for key, value in psf.items() if key != "type"}
     _check_keys(arguments, PSF_KEYS[kind], f"psf of type {kind!r}", required=PSF_KEYS[kind] & {"file"})
+    for key in arguments.keys() & {"fwhm", "sigma", "beta", "oversampling"}:
+        if type(arguments[key]) not in (int, float):
+            raise ImageError(f"psf of type {kind!r}: {key} = {arguments[key]!r}, expected a number without quotes")
     try:
         if kind == "psfex":
             return read_psfex(files.path(psf["file"]))

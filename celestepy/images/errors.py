@@ -2,7 +2,7 @@
 
 from astropy.utils.exceptions import AstropyUserWarning
 
-__all__ = ["CalibrationWarning", "ImageError", "PSFResidualWarning", "one_line"]
+__all__ = ["CalibrationWarning", "ImageError", "PSFResidualWarning", "SkyWarning", "one_line"]
 
 
 class ImageError(ValueError):
@@ -18,6 +18,10 @@ class CalibrationWarning(AstropyUserWarning):
 
 class PSFResidualWarning(AstropyUserWarning):
     """The mixture of Gaussians misses a large part of the PSF it was fitted to."""
+
+
+class SkyWarning(AstropyUserWarning):
+    """The stated sky of an image cannot be that of its pixels."""
 
 
 def one_line(error):

@@ -40,6 +40,8 @@ def read_images(path, bands=None):
     """
     path = Path(path)
     if path.is_dir():
+        if (path / "description.toml").is_file():
+            raise ImageError(f"{path}: holds images that a file describes; give {path / 'description.toml'}")
         return read_sdss_field(path, BANDS if bands is None else bands)
     if path.suffix.lower() == ".toml":
         return read_toml(path, bands)

@@ -67,7 +67,8 @@ class Result:
         verdicts = ", ".join(f"{number} {name}" for name, number in sorted(counts.items()))
         verdicts = f" ({verdicts})" if verdicts else ""
         tail = "; interrupted before all were fitted" if self.interrupted else ""
-        return f"{len(self.catalog)} rows{verdicts}; {self.n_dropped} seeds dropped as noise{tail}"
+        rows, seeds = ("s" if number != 1 else "" for number in (len(self.catalog), self.n_dropped))
+        return f"{len(self.catalog)} row{rows}{verdicts}; {self.n_dropped} seed{seeds} dropped as noise{tail}"
 
 
 def _verdict(status, flags):

@@ -78,7 +78,7 @@ def test_several_images_and_bands(folder):
     path = write(folder, {}, {"band": '"r"', "name": '"second"'}, {})
     assert [image.band for image in read_toml(path)] == ["g", "r", "g"]
     assert [image.name for image in read_toml(path, bands="r")] == ["second"]
-    with pytest.raises(ImageError, match=r"no image of bands 'z', expected at least one; it has g, r"):
+    with pytest.raises(ImageError, match=r"no image of the bands z, expected one at least; it has g, r"):
         read_toml(path, bands="z")
 
 
@@ -174,6 +174,7 @@ def test_the_astrometric_offset_moves_positions_on_the_sky(folder):
         ({"noise_scale": '"guess"'}, "noise_scale: 'guess', expected a number or 'measure'"),
         ({"noise_scale": "0.5"}, "noise_scale: 0.5"),
         ({"aperture_correction": "0"}, "aperture_correction: 0.0"),
+        ({"psf": '{ type = "gaussian", fwhm = "2" }'}, "fwhm = '2', expected a number without quotes"),
         ({"wcs_offset": "[1.0]"}, "wcs_offset"),
     ],
 )  # fmt: skip

@@ -42,7 +42,7 @@ class TestPosition:
         assert result.catalog["status"][0] == Status.NOT_CONVERGED
         assert result.catalog["flags"][0] & Flag.POSITION_AT_BOUND
         assert "brighter source beside it that has no seed" in result.catalog["message"][0]
-        assert result.summary.startswith("1 rows (1 not converged)")
+        assert result.summary.startswith("1 row (1 not converged)")
 
     def test_with_both_in_the_list_all_is_well(self, beside):
         pair, images = beside
