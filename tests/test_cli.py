@@ -12,7 +12,7 @@ import pytest
 from astropy.utils.exceptions import AstropyUserWarning
 
 from celestepy import __version__
-from celestepy.cli import build_parser, commands, main, output, parser
+from celestepy.cli import build_parser, commands, console, main, output, parser
 from celestepy.cli.console import CommandError
 from celestepy.pipeline import METHODS
 
@@ -276,6 +276,65 @@ class TestInterrupts:
     def test_a_polite_kill_is_one_too(self, score_does):
         score_does(lambda _: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(10))
         assert run_score() == 130
+
+
+    @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no hang-ups")
+    @pytest.mark.parametrize(("before", "code"), [(signal.SIG_DFL, 130), (signal.SIG_IGN, 0)])
+    def test_a_hang_up_is_one_but_under_nohup(self, score_does, before, code):
+        usual = signal.signal(signal.SIGHUP, before)
+        try:
+            score_does(lambda _: os.kill(os.getpid(), signal.SIGHUP) or time.sleep(0.2))
+            assert run_score() == code
+            assert signal.getsignal(signal.SIGHUP) == before
+        finally:
+            signal.signal(signal.SIGHUP, usual)
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="needs a terminal that can be hung up")
+    def test_a_terminal_that_goes_away_loses_nothing(self, tmp_path):
+        """What is written and said after the hang-up, which no one can read any more, must not end the run."""
+        program = (
+            "import fcntl, logging, pathlib, sys, termios, time\n"
+            "fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+            "from celestepy.cli import commands, main\n"
+            "folder = pathlib.Path(sys.argv[1])\n"
+            "def work(options):\n"
+            "    (folder / 'begun').touch()\n"
+            "    try: time.sleep(30)\n"
+            "    except KeyboardInterrupt: logging.getLogger('celestepy').warning('interrupted')\n"
+            "    print('x', flush=True)\n"
+            "    (folder / 'written').touch()\n"
+            "    return 130\n"
+            "commands.score = work\n"
+            "sys.exit(main(['score', 'a', 'b']))"
+        )
+        terminal, theirs = os.openpty()
+        streams = dict(stdin=theirs, stdout=theirs, stderr=theirs)
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, str(tmp_path)], start_new_session=True, **streams
+        )
+        os.close(theirs)
+        for _ in range(600):
+            if (tmp_path / "begun").exists():
+                break
+            time.sleep(0.05)
+        os.close(terminal)
+        assert process.wait(60) == 130
+        assert (tmp_path / "written").exists()
+
+    def test_while_modules_are_imported(self, monkeypatch, capsys):
+        """Ctrl-C before the program minds signals."""
+
+        def importing(options):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("celestepy.cli.console.run", importing)
+        assert run_score() == 130
+        assert the_line(capsys) == "celestepy: interrupted before anything was begun; nothing was written"
+
+    def test_says_how_to_go_on_with_draws(self, capsys):
+        assert console.interrupted(3, 2, 1, "c.fits", "d.hdf5") == 130
+        advice = "; to continue with the draws in d.hdf5, add --overwrite to the same command"
+        assert the_line(capsys).endswith(f"written to c.fits{advice}")
 
 
 class TestOutput:

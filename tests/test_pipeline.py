@@ -292,6 +292,9 @@ class TestBadInput:
     def test_a_field_that_does_not_exist(self, tmp_path, capsys):
         self.check(capsys, "nowhere: no such file", tmp_path / "nowhere", "-o", tmp_path / "cat.fits")
 
+    def test_the_directory_of_a_description(self, copy, tmp_path, capsys):
+        self.check(capsys, f"give {copy / 'description.toml'}", copy, "-o", tmp_path / "cat.fits")
+
     def test_a_directory_without_frames(self, tmp_path, capsys):
         self.check(capsys, str(tmp_path), tmp_path, "-o", tmp_path / "cat.fits")
 
@@ -300,6 +303,9 @@ class TestBadInput:
         [
             ("[[image]]", "[[image", "description.toml: not a TOML file"),
             ("gain = 1.0", "gain = 0.0", "gain"),
+            ("gain = 1.0", "gain = 1e-300", "gain: 1e-300 electrons per count is"),
+            ("gain = 1.0", "gain = 1e300", "expected 1e-09 to 1e+15"),
+            ("read_noise =", "read_noise = 1e200 #", "read_noise: 1e+200, expected at most 1e+06"),
             ("gain = 1.0", "gane = 1.0", "'gane'"),
             ("zero_point", "# zero_point", "zero_point"),
             ("nmgy", "", "zero_point"),
@@ -335,9 +341,11 @@ class TestBadInput:
             ("x,y\n1,2\n", "seeds.csv: seeds: no column ra"),
             ("ra,dec\n200,10\n", "seeds.csv: "),
             ("ra,dec\nnorth,south\n", "seeds.csv: "),
+            ("ra,dec,position_err\n30,10,-0.3\n", "position_err -0.3, expected errors of 0 to 60 arcsec"),
+            ("ra,dec,position_err\n30,10,1e9\n", "position_err 1e+09, expected errors of 0 to 60 arcsec"),
             ("", "seeds.csv: "),
         ],
-        ids=["no ra", "outside", "text", "empty"],
+        ids=["no ra", "outside", "text", "negative error", "absurd error", "empty"],
     )
     def test_wrong_seeds(self, content, part, folder, tmp_path, capsys):
         path = tmp_path / "seeds.csv"
@@ -349,6 +357,10 @@ class TestBadInput:
         ("options", "part"),
         [
             (["--bands", "gY"], "no image of the band 'Y'"),
+            (["--bands", "q"], "no image of the bands q, expected one at least; it has g, i, r"),
+            (["--bands", ""], "bands: '' has no name or an empty one"),
+            (["--bands", "g,,r"], "bands: 'g,,r' has no name or an empty one"),
+            (["--bands", "rr"], "bands: 'r' is given twice in r,r"),
             (["--prior", "absent.json"], "absent.json"),
             (["--seeds", "absent.csv"], "absent.csv: no such file"),
         ],
@@ -381,7 +393,12 @@ class TestOtherCommands:
         assert run("score", output, folder / "truth.fits", "--json", report) == 0
         assert capsys.readouterr().out.startswith("6 true sources")
         assert '"n_truth": 6' in report.read_text()
-        assert run(*simulate) == 0, "an earlier simulation may be replaced"
+        before = {path.name: path.read_bytes() for path in folder.iterdir()}
+        assert run(*simulate[:-1], 4) == 2, "an earlier simulation is not replaced unless asked"
+        assert "--overwrite" in capsys.readouterr().err
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+        assert run(*simulate[:-1], 4, "--overwrite") == 0
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} != before
 
     def test_score_compares_with_another_table(self, folder, catalog, tmp_path, capsys):
         catalog.write(tmp_path / "cat.fits")

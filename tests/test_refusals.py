@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from celestepy.catalog import Catalog
 from celestepy.cli import main
-from celestepy.images import GaussianNoise, Image, ImageError
+from celestepy.images import GaussianNoise, Image, ImageError, SkyWarning
 from celestepy.pipeline import make_catalog
 from celestepy.simulate import simulate_field
 
@@ -30,6 +31,43 @@ class TestRefusals:
     def test_no_images(self):
         with pytest.raises(ImageError, match="images: none, expected one or more Image"):
             make_catalog([])
+
+    @pytest.mark.parametrize("images", [None, 3])
+    def test_what_are_no_images(self, images):
+        with pytest.raises(ImageError, match=f"images: {images}, expected images, an SDSS field directory"):
+            make_catalog(images)
+
+    @pytest.mark.parametrize("bands", ["", "rr"])
+    def test_bands_of_a_simulation(self, tmp_path, capsys, bands):
+        assert run("simulate", "-o", tmp_path / "new", "--bands", bands) == 2
+        assert capsys.readouterr().err.startswith("celestepy: error: bands: ")
+        assert not (tmp_path / "new").exists()
+
+    def test_one_is_singular(self, field, caplog):
+        """In what is logged, and in the summary."""
+        first = {"ra": field.truth["ra"].value[:1], "dec": field.truth["dec"].value[:1]}
+        with caplog.at_level("INFO", "celestepy.pipeline"):
+            result = make_catalog(field.images, first)
+        assert "fitting 1 seed by the method fast" in caplog.text
+        assert result.summary.startswith("1 row (1 ")
+
+    def test_constant_pixels(self, field):
+        dead = [image.replace(pixels=0 * image.pixels + image.sky) for image in field.images[:1]]
+        with pytest.raises(ImageError, match="all 28800 usable pixels have the same value"):
+            make_catalog(dead + field.images[1:])
+
+    def test_an_impossible_sky_is_said(self, field):
+        image = field.images[1]
+        high = image.replace(noise=GaussianNoise(0.03**2), sky=image.sky + 1)
+        with pytest.warns(SkyWarning, match="below the stated sky"):
+            make_catalog([high], {"ra": field.truth["ra"].value[:1], "dec": field.truth["dec"].value[:1]})
+
+    def test_an_empty_catalogue_is_said(self, folder, tmp_path, capsys):
+        arguments = ("catalog", folder / "description.toml", "-o", tmp_path / "a.fits", "--threshold", 1e6)
+        assert run(*arguments, "--bands", "r") == 0
+        lines = capsys.readouterr().err.splitlines()
+        assert lines[-1].startswith("celestepy: warning: no source was found in 1 image, and the catalogue is empty; ")
+        assert len(Catalog.read(tmp_path / "a.fits")) == 0
 
     @pytest.mark.parametrize("n_jobs", [0, -3, 2.5, "4", True])
     def test_numbers_of_threads(self, field, monkeypatch, n_jobs):

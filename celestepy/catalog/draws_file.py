@@ -24,6 +24,7 @@ __all__ = ["DrawsFile"]
 
 FORMAT_VERSION = 1
 _FIELDS = ("start", "is_galaxy", "theta", "weight", "star_probability", "group", "chain")  # of Draws
+_UNREADABLE = {"entropy": "another seed of the random numbers", "fingerprint": "other images, seeds or another prior"}
 _NOT_COMPARED = ("celestepy_version", "format_version")
 
 
@@ -271,8 +272,10 @@ def _begin(path, found, bands, meta):
     for key in sorted((found or {}).keys() | given.keys()) if found else ():
         before, now = (json.dumps(part.get(key), sort_keys=True) for part in (found, given))
         if before != now and key not in _NOT_COMPARED:
-            raise CatalogError(f"{path}: was begun with {key} {before} and cannot be continued with {now}; give the "
-                               "same, another name, or begin it anew")
+            other = f"{key} {before} and cannot be continued with {now}"
+            other = f"{_UNREADABLE[key]} and cannot be continued like this" if key in _UNREADABLE else other
+            raise CatalogError(f"{path}: was begun with {other}; give the same, another name, or delete it to begin "
+                               "anew")
     return found or given
 
 

@@ -46,8 +46,8 @@ def read_meta(path):
                 raise KeyError(missing[0])
             return json.loads(file.attrs["meta"])
     except (OSError, KeyError, ValueError) as error:
-        raise CatalogError(f"{path}: not a readable file of draws ({error}); give the name of one, or begin it anew "
-                           "with mode 'w'") from error
+        raise CatalogError(f"{path}: not a readable file of draws ({error}); give the name of one, or delete it "
+                           "to begin anew") from error
 
 
 def read_records(path, wanted=None):

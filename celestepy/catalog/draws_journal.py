@@ -53,8 +53,8 @@ class Journal:
             with open(self.path, "ab", buffering=0) as stream:
                 self._put(stream, record)
         except OSError as error:
-            raise CatalogError(f"{self.path}: could not be written ({error.strerror or error}); the sources written "
-                               "before are safe: make room and continue") from error
+            raise CatalogError(f"{self.path}: could not be written ({error.strerror or error}); the draws made so "
+                               "far are safe in it: make room, and the same command goes on from there") from error
         self._end += len(record)
 
     def _cut_off(self):

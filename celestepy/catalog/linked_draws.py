@@ -106,12 +106,12 @@ def open_link(link, bands):
     Returns
     -------
     DrawsFile or None
-        None, after a `LinkedDrawsWarning`, if it is gone or h5py is missing.
+        None, after a `LinkedDrawsWarning`, if it is gone, damaged or no file of draws, or h5py is missing.
 
     Raises
     ------
     CatalogError
-        If it is damaged or has other bands.
+        If it has other bands.
     """
     path = Path(link)
     if not path.exists() and not path.with_name(path.name + ".journal").exists():
@@ -121,6 +121,9 @@ def open_link(link, bands):
         stored = DrawsFile(path)
     except ImportError as error:
         return _warn(f"{link}: {error}")
+    except CatalogError as error:
+        return _warn(f"{error}; tell where the draws are with catalog.link_draws(path), or forget the link with "
+                     "catalog.link_draws(None)")
     check_bands(stored, bands)
     return stored
 

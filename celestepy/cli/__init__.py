@@ -1,7 +1,6 @@
 """The command line; each command imports what it needs when it runs, so that ``--help`` is immediate."""
 
-from celestepy.cli.console import run
-from celestepy.cli.parser import build_parser
+import sys
 
 __all__ = ["build_parser", "main"]
 
@@ -20,4 +19,20 @@ def main(arguments=None):
         0 if all went well, 1 after an internal error, 2 if the input or the output cannot be used, 130
         after Ctrl-C.
     """
-    return run(build_parser().parse_args(arguments))
+    try:
+        from celestepy.cli.console import run
+        from celestepy.cli.parser import build_parser
+
+        return run(build_parser().parse_args(arguments))
+    except KeyboardInterrupt:  # while modules were imported, before `run` minds it
+        print("celestepy: interrupted before anything was begun; nothing was written", file=sys.stderr)
+        return 130
+
+
+def __getattr__(name):
+    """Load `build_parser` when it is first asked for, so that nothing is imported where Ctrl-C is not minded yet."""
+    if name == "build_parser":
+        from celestepy.cli.parser import build_parser
+
+        return build_parser
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,8 +7,10 @@ from importlib.util import find_spec
 from celestepy.catalog import Flag, Status
 from celestepy.catalog.score import score as score_tables
 from celestepy.cli import console, output
+from celestepy.cli.collisions import check_collisions, field_files
+from celestepy.images.band_names import band_names, distinct
 from celestepy.model.priors import Prior
-from celestepy.pipeline import band_names, make_catalog, read_field, read_seeds, read_table
+from celestepy.pipeline import counted, make_catalog, read_field, read_seeds, read_table
 
 __all__ = ["catalog", "demo", "score", "simulate"]
 
@@ -17,7 +19,8 @@ log = logging.getLogger(__name__)
 
 def catalog(options):
     """``celestepy catalog``."""
-    output.check_catalog_output(options.output, options.overwrite)
+    check_collisions({"--output": options.output, "--draws": options.draws}, _inputs(options))
+    output.check_catalog_output(options.output, options.overwrite, options.draws)
     pictures = _pictures_directory(options.plots)
     prior = _prior(options)
     if options.seeds is not None:
@@ -42,7 +45,8 @@ def catalog(options):
     output.write_catalog(result.catalog, options.output)
     _say(options, result.summary, f"wrote {options.output}")
     if result.interrupted:
-        return console.interrupted(len(status) - untouched - begun, begun, untouched, options.output)
+        counts = len(status) - untouched - begun, begun, untouched
+        return console.interrupted(*counts, options.output, options.draws)
     if pictures is not None:
         from celestepy.plot import draw_field
 
@@ -69,20 +73,15 @@ def simulate(options):
     """``celestepy simulate``."""
     from celestepy.simulate import simulate_field
 
-    directory = output.prepare_directory(
-        options.output, options.overwrite, ("description.toml", "truth.fits")
-    )
-    field = simulate_field(
-        options.n_sources,
-        None if options.bands is None else band_names(options.bands),
-        (options.size, options.size),
-        prior=_prior(options),
-        rng=options.seed,
-    )
+    bands = None if options.bands is None else distinct(band_names(options.bands))
+    prior = _prior(options)
+    directory = output.prepare_directory(options.output, options.overwrite)
+    size = (options.size, options.size)
+    field = simulate_field(options.n_sources, bands, size, prior=prior, rng=options.seed)
     field.write(directory)
     _say(
         options,
-        f"wrote {len(field.images)} images of {len(field.truth)} sources to {directory}; next:",
+        f"wrote {counted(len(field.images), 'images')} of {counted(len(field.truth), 'sources')} to {directory}; next:",
         f"  celestepy catalog {directory}/description.toml --output {directory}/catalog.fits",
         f"  celestepy score {directory}/catalog.fits {directory}/truth.fits",
     )
@@ -90,6 +89,8 @@ def simulate(options):
 
 def score(options):
     """``celestepy score``."""
+    read = {"the catalogue": options.catalog, "the truth": options.truth, "the other catalogue": options.other}
+    check_collisions({"--json": options.json}, [(word, path) for word, path in read.items() if path is not None])
     result = score_tables(
         read_table(options.catalog),
         read_table(options.truth),
@@ -100,6 +101,12 @@ def score(options):
     if options.json:
         output.write_text(options.json, result.to_json(indent=1) + "\n")
     _say(options, result)
+
+
+def _inputs(options):
+    """The files that ``celestepy catalog`` reads, see `check_collisions`."""
+    tables = {"the seeds": options.seeds, "the prior": options.prior}
+    return field_files(options.field) + [(word, path) for word, path in tables.items() if path is not None]
 
 
 def _prior(options):

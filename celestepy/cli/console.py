@@ -50,11 +50,12 @@ def run(options):
             return _report(*_verdict(error))
 
 
-def interrupted(n_finished, n_begun, n_untouched, path):
-    """Say what an interrupted run has left, and return the exit code."""
+def interrupted(n_finished, n_begun, n_untouched, path, draws=None):
+    """Say what an interrupted run has left and how to go on, and return the exit code."""
+    advice = "" if draws is None else f"; to continue with the draws in {draws}, add --overwrite to the same command"
     return _report(
         f"interrupted: {n_finished} sources are finished, {n_begun} have a first fit only (status FIRST_FIT) and "
-        f"{n_untouched} no estimates (NOT_FITTED); all are written to {path}",
+        f"{n_untouched} no estimates (NOT_FITTED); all are written to {path}{advice}",
         INTERRUPTED,
     )
 
@@ -96,6 +97,10 @@ class _Lines(logging.Handler):
         self.debug = debug
 
     def emit(self, record):
+        with contextlib.suppress(OSError):  # a terminal that is gone must not end the run
+            self._write(record)
+
+    def _write(self, record):
         from tqdm import tqdm
 
         text = record.getMessage()
@@ -148,14 +153,24 @@ def _warnings(options):
         yield
 
 
+def _signals():
+    """Signals that ask the program to end; a hang-up only where nohup has not said to ignore it."""
+    hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
+    polite = (signal.SIGINT, signal.SIGTERM)
+    return polite if hang_up is None or signal.getsignal(hang_up) is signal.SIG_IGN else (*polite, hang_up)
+
+
 @contextlib.contextmanager
 def _interrupts():
-    """Take the first Ctrl-C (or SIGTERM) as a wish to finish early; ignore the second, obey the third."""
-    count = 0
+    """Take the first Ctrl-C (or SIGTERM, SIGHUP) as a wish to finish early; ignore the second, obey the third."""
+    count, terminals = 0, [number for number in (1, 2) if os.isatty(number)]
 
     def handle(number, frame):
         nonlocal count
         count += 1
+        if number not in (signal.SIGINT, signal.SIGTERM):
+            for terminal in terminals:  # it has hung up, and writing to it would fail
+                os.dup2(os.open(os.devnull, os.O_WRONLY), terminal)
         if count == 2:
             print(
                 "celestepy: finishing what is running and writing it; once more to give it up",
@@ -165,7 +180,7 @@ def _interrupts():
             raise KeyboardInterrupt
 
     try:
-        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, handle) for number in _signals()}
     except ValueError:  # not in the main thread, where signals do not arrive
         before = {}
     try:

@@ -13,7 +13,7 @@ ROOM = 1_000_000  # bytes
 MOST_JOBS = 8
 
 
-def check_catalog_output(path, overwrite):
+def check_catalog_output(path, overwrite, draws=None):
     """Make sure that a catalogue can be written, before it is made.
 
     Parameters
@@ -22,6 +22,8 @@ def check_catalog_output(path, overwrite):
         The file.
     overwrite : bool
         Whether it may be replaced.
+    draws : str, optional
+        File of draws that goes with it; a catalogue that exists beside one is mostly that of a stopped run.
 
     Raises
     ------
@@ -34,7 +36,10 @@ def check_catalog_output(path, overwrite):
         example = Path(path) / "catalog.fits"
         raise CommandError(f"{path}: is a directory, expected a file; give one in it, such as {example}")
     if Path(path).is_file() and not overwrite:
-        raise CommandError(f"{path}: exists already; choose another name, or replace it with --overwrite")
+        remedy = "choose another name, or replace it with --overwrite"
+        if draws is not None and (Path(draws).exists() or Path(f"{draws}.journal").exists()):
+            remedy = f"add --overwrite to continue (the draws in {draws} are kept), or choose another name"
+        raise CommandError(f"{path}: exists already; {remedy}")
     parent = check_output(path, overwrite=True).parent
     try:
         _try_writing(parent)
@@ -77,7 +82,8 @@ def prepare_directory(path, overwrite=True, own=()):
         ) from error
     if foreign and not overwrite:
         raise CommandError(
-            f"{path}: holds other files; choose an empty directory, or write into it with --overwrite"
+            f"{path}: holds other files; choose an empty directory, or write into it, replacing files of the same "
+            "names, with --overwrite"
         )
     return directory
 

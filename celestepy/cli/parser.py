@@ -131,7 +131,7 @@ def _add_catalog(parser):
         "--threshold", type=_positive, metavar="S/N", help="detect sources from this signal to noise"
     )
     parser.add_argument("--plots", metavar="DIR", help="draw pictures into this directory (needs matplotlib)")
-    parser.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
+    parser.add_argument("--overwrite", action="store_true", help="replace the catalogue if it exists; draws are kept")
     _add_run(parser)
 
 
@@ -143,7 +143,7 @@ def _add_demo(parser):
         "--n-sources", type=_count, default=150, metavar="N", help="sources to draw (default: 150)"
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="write into DIR even if it holds other files"
+        "--overwrite", action="store_true", help="write into DIR even if it holds more than an earlier demo"
     )
     _add_run(parser)
 
@@ -161,7 +161,9 @@ def _add_simulate(parser):
         "--prior", metavar="FILE|NAME", help="prior file, or a shipped prior (default: sdss-deep)"
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="write into DIR even if it holds other files"
+        "--overwrite",
+        action="store_true",
+        help="write into DIR even if it holds files, and replace those of the same names",
     )
     _add_seed(parser)
 

@@ -1,6 +1,7 @@
 """Running independent fits: serially, in joblib's threads, or with anything that has a ``map``."""
 
 import logging
+from dataclasses import dataclass
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -41,7 +42,10 @@ def run_tasks(function, tasks, *, executor=None, progress=False, description="")
     results, interrupted = [None] * len(tasks), False
 
     def work(number):
-        results[number] = function(tasks[number])
+        try:
+            results[number] = function(tasks[number])
+        except Exception as error:  # raised below: joblib takes from it the traceback, which tells whose it is
+            return number, _Failure(error)
         return number, results[number]
 
     # One thread per fit: threaded linear algebra on matrices this small only makes the threads wait for each other.
@@ -49,6 +53,8 @@ def run_tasks(function, tasks, *, executor=None, progress=False, description="")
     with threadpool_limits(1), tqdm(total=len(tasks), **bar_options) as bar:
         try:
             for number, result in _map(work, range(len(tasks)), executor):
+                if isinstance(result, _Failure):
+                    raise result.error
                 results[number] = result
                 bar.update()
         except KeyboardInterrupt:
@@ -56,6 +62,13 @@ def run_tasks(function, tasks, *, executor=None, progress=False, description="")
             finished = sum(result is not None for result in results)
             log.warning("interrupted: %s: %d of %d groups are finished", description or "run", finished, len(tasks))
     return list(results), interrupted  # a copy: after Ctrl-C a thread may still be at work
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """What a task has raised, on its way from a thread."""
+
+    error: Exception
 
 
 def _map(function, tasks, executor):

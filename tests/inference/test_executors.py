@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
+from celestepy.catalog import CatalogError
 from celestepy.inference.executors import run_tasks
 
 EXECUTORS = {"none": lambda: None, "one": lambda: 1, "two": lambda: 2, "all cores": lambda: -1,
@@ -58,6 +59,18 @@ def test_errors_are_not_swallowed(executor):
 
     with pytest.raises(ZeroDivisionError):
         run_tasks(work, [1, 2], executor=executor)
+
+
+@pytest.mark.parametrize("n_jobs", [None, 1, 2])
+def test_errors_keep_the_place_where_they_were_raised(n_jobs):
+    """By the traceback the command line tells a refusal of this package from a mistake in it."""
+
+    def fail(_):
+        raise CatalogError("full")
+
+    with pytest.raises(CatalogError) as caught:
+        run_tasks(fail, range(5), executor=n_jobs)
+    assert caught.traceback[-1].name == "fail"
 
 
 @pytest.mark.parametrize("executor", ["2", 0, -2, 1.5, object(), False])
