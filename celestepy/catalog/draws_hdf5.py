@@ -119,7 +119,7 @@ def write_records(path, meta, records):
         os.replace(partial, path)
     except OSError as error:
         raise CatalogError(f"{path}: could not be written ({error}); the draws are safe in the journal beside it: make "
-                           "room and open it again with mode 'a'") from error
+                           "room, and the same command or program goes on from there") from error
     finally:
         partial.unlink(missing_ok=True)
 
