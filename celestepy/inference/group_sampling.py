@@ -17,7 +17,7 @@ from celestepy.inference.importance import weigh
 from celestepy.inference.mcmc.density import SamplingError
 from celestepy.inference.proposals import group_proposal
 from celestepy.inference.tempering import temper
-from celestepy.model.parameters import GALAXY, KINDS, layout
+from celestepy.model.parameters import GALAXY, KINDS, STAR, layout
 
 __all__ = ["GroupDraws", "HypothesisDraws", "SamplingSettings", "sample_group"]
 
@@ -38,8 +38,10 @@ class SamplingSettings:
     Parameters
     ----------
     n_draws : int
-        Draws of each hypothesis about a single source; blends take this for each source in them, shared out
-        over the assignments of types by their probability.
+        Draws of the hypothesis that a single source is a galaxy; blends take this for each galaxy in them, shared
+        out over the assignments of types by their probability.
+    star_draws : int
+        The same for a star, whose pixels cost a fifth of a galaxy's.
     least_draws : int
         Draws of a hypothesis that hardly matters.
     most_draws : int
@@ -55,6 +57,7 @@ class SamplingSettings:
     """
 
     n_draws: int = 400
+    star_draws: int = 700
     least_draws: int = 200
     most_draws: int = 2000
     n_tempered: int = 200
@@ -63,12 +66,12 @@ class SamplingSettings:
     least_effective: float = 40.0
 
     def __post_init__(self):
-        for name in ("n_draws", "least_draws", "most_draws", "n_tempered"):
+        for name in ("n_draws", "star_draws", "least_draws", "most_draws", "n_tempered"):
             value = getattr(self, name)
             if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 50:
                 raise ValueError(f"{name} is {value!r}; expected a whole number of at least 50 draws")
-        if self.most_draws < max(self.n_draws, self.least_draws):
-            raise ValueError(f"most_draws is {self.most_draws}; expected at least n_draws and least_draws")
+        if self.most_draws < max(self.n_draws, self.star_draws, self.least_draws):
+            raise ValueError(f"most_draws is {self.most_draws}; expected at least n_draws, star_draws and least_draws")
         for name in ("df", "pareto_k", "least_effective"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected a positive number")
@@ -206,7 +209,7 @@ def sample_group(posterior, types, settings, rng, sample=None):
         The draws and the fits with new evidences.
     """
     sample = sample or _sample_hypothesis
-    numbers = _numbers(types, settings, posterior.n_sources)
+    numbers = _numbers(types, settings)
     drawn, fits = [], []
     for fit, number in zip(types.hypotheses, numbers, strict=True):
         own = sample(posterior, fit, number, settings, rng) if number else None
@@ -221,9 +224,9 @@ def sample_group(posterior, types, settings, rng, sample=None):
     )
 
 
-def _numbers(types, settings, n_sources):
+def _numbers(types, settings):
     """Draws of each hypothesis: all of those that matter, and the best for each type of each source."""
-    log_weights = types.log_weights
+    log_weights, n_sources = types.log_weights, len(types.best.kinds)
     usable = np.array([np.isfinite(fit.log_evidence) for fit in types.hypotheses])
     if not usable.any():
         return [0] * len(usable)
@@ -234,9 +237,11 @@ def _numbers(types, settings, n_sources):
             if own.any():
                 wanted[np.argmax(np.where(own, log_weights, -np.inf))] = True
     share = np.sqrt(np.exp(np.minimum(log_weights, 0.0)))
+    each = {GALAXY: settings.n_draws, STAR: settings.star_draws}
+    full = np.array([sum(each[kind] for kind in fit.kinds) for fit in types.hypotheses])
     # One draw more tells what matters, and is worth the ladder, from what does not.
     least = settings.least_draws + (log_weights > _MATTERS)
-    numbers = np.maximum(least, np.ceil(settings.n_draws * n_sources * share)).astype(int)
+    numbers = np.maximum(least, np.ceil(full * share)).astype(int)
     return np.where(wanted, np.minimum(numbers, settings.most_draws), 0).tolist()
 
 

@@ -50,7 +50,7 @@ def engine(method, options):
     if method != "calibrated" or not options.importance_draws:
         return method
     n = options.importance_draws
-    sampling = SamplingSettings(n_draws=n, least_draws=max(n // 3, 2), most_draws=5 * n)
+    sampling = SamplingSettings(n_draws=n, star_draws=n, least_draws=max(n // 3, 2), most_draws=5 * n)
     return ImportanceSampler(sampling=sampling, fast=LaplaceFit(drop_doubtful=False, search=False))
 
 

@@ -72,7 +72,7 @@ class TestSingle:
         posterior, types = fitted(star(18.0))
         drawn = sample_group(posterior, types, SamplingSettings(), np.random.default_rng(0))
         numbers = {fit.kinds[0]: len(each.draws) for fit, each in zip(types.hypotheses, drawn.hypotheses)}
-        assert numbers[STAR] == 400
+        assert numbers[STAR] == 700
         assert numbers[GALAXY] == 200
 
     def test_same_stream_same_draws(self, faint):
@@ -98,7 +98,7 @@ class TestLadder:
     def test_steps(self, faint):
         """Weights that are never good enough: in steps the same evidence comes out."""
         plain = sample_group(*faint, replace(SamplingSettings(), n_draws=2000), np.random.default_rng(1))
-        stages, drawn = self.stages(replace(SamplingSettings(), least_effective=1e6, most_draws=400), faint)
+        stages, drawn = self.stages(replace(SamplingSettings(), least_effective=1e6, most_draws=700), faint)
         assert TEMPERED in stages
         for ours, theirs in zip(drawn.hypotheses, plain.hypotheses, strict=True):
             if ours.stage == TEMPERED:
