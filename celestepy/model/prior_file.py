@@ -1,13 +1,16 @@
-"""Prior files: JSON, readable and editable by hand, with the provenance of every number beside it.
+"""Prior files: JSON, readable and editable by hand, with the provenance of every number beside it; or FITS.
 
 The document has the entries ``format`` ("celestepy prior"), ``version`` (1), ``name``, ``bands``,
 ``reference``, ``star_fraction``, ``provenance`` (free text by subject) and, under ``star`` and ``galaxy``,
 one entry for each law. A law of the log flux names its family: ``{"law": "normal", "mean": .., "sd": ..}`` or
 ``{"law": "logistic_beta", "a": .., "b": .., "location": .., "scale": ..}``. The parameters of each law are
-those of the class of the same subject in `celestepy.model.prior_laws` and `celestepy.model.color_mixture`.
+those of the class of the same subject in `celestepy.model.prior_laws` and `celestepy.model.color_mixture`. In FITS
+(`celestepy.model.prior_fits`) the same entries stand in tables.
 """
 
+import contextlib
 import json
+import os
 import re
 from dataclasses import fields
 from importlib import resources
@@ -17,11 +20,13 @@ import numpy as np
 
 from celestepy.model.color_mixture import ColorMixture
 from celestepy.model.parameters import Bands
+from celestepy.model.prior_fits import from_fits, is_fits, to_fits
 from celestepy.model.prior_laws import AxisRatioLaw, LogisticBeta, Normal, RadiusLaw
 
-__all__ = ["SHIPPED", "from_document", "read_document", "to_document", "write_document"]
+__all__ = ["EXTENSIONS", "SHIPPED", "from_document", "read_document", "to_document", "write_document"]
 
 FORMAT, VERSION = "celestepy prior", 1
+EXTENSIONS = (".json", ".fits")
 SHIPPED = {"sdss-deep": "sdss_deep.json", "celeste2019": "celeste2019.json"}
 _FLUX_LAWS = {"normal": Normal, "logistic_beta": LogisticBeta}
 _LAWS = dict(colors=ColorMixture, log_radius=RadiusLaw, axis_ratio=AxisRatioLaw, dev_fraction=LogisticBeta)
@@ -32,26 +37,31 @@ _ROW = re.compile(rf"\[\s*({_ENTRY}(?:,\s+{_ENTRY})*)\s*\]")
 
 
 def read_document(source):
-    """The JSON document of a shipped prior, by name, or of a file, and where it was read from.
+    """The document of a shipped prior, by name, or of a JSON or FITS file, and where it was read from.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is not a JSON document of this format.
+        If the file does not hold a document of this format.
     """
     if str(source) in SHIPPED:
         path = resources.files("celestepy.model").joinpath("data", SHIPPED[str(source)])
     else:
         path = Path(source)
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+        document = from_fits(content) if is_fits(content) else json.loads(content.decode("utf-8"))
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no prior file {str(source)!r}; give the path of one, or the name "
                                 f"of a shipped prior: {', '.join(SHIPPED)}") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is not a JSON file: {error}") from error
+    except (ValueError, KeyError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the file's, not of what is in it
+            raise
+        raise ValueError(f"{path} is not a prior file: {error}") from error
     found = (document.get("format"), document.get("version")) if isinstance(document, dict) else None
     if found != (FORMAT, VERSION):
         raise ValueError(f"{path} is not a prior file: expected the entries format {FORMAT!r} and version "
@@ -60,10 +70,31 @@ def read_document(source):
 
 
 def write_document(document, path):
-    """Write a document as JSON with one line for each row of numbers."""
+    """Write a document as FITS, if the name ends in .fits, or as JSON with one line for each row of numbers.
+
+    It is written under a temporary name beside its destination and renamed: an existing file is replaced by a whole
+    one or stays as it was.
+    """
+    path = Path(path)
+    content = to_fits(document) if path.suffix.lower() == ".fits" else _to_json(document)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with open(partial, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _to_json(document):
     text = json.dumps(document, indent=1, ensure_ascii=False)
     text = _ROW.sub(lambda row: "[" + re.sub(r"\s+", " ", row[1]) + "]", text)
-    Path(path).write_text(text + "\n", encoding="utf-8")
+    return (text + "\n").encode("utf-8")
 
 
 def to_document(prior):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.special import betainc, betaincinv, betaln, polygamma, psi
+from scipy.special import betainc, betaincinv, betaln, expit, ndtr, polygamma, psi
 
 from celestepy.model.color_mixture import ColorMixture
 
@@ -63,6 +63,35 @@ class Normal:
         """
         z = (x - self.mean) / self.sd
         return -0.5 * (z * z + _LOG_2PI) - math.log(self.sd), -z / self.sd, -1.0 / self.sd**2
+
+    def log_density(self, x):
+        """Log density at many numbers.
+
+        Parameters
+        ----------
+        x : (n,) array_like
+            Where.
+
+        Returns
+        -------
+        (n,) array
+        """
+        z = (np.asarray(x, dtype=float) - self.mean) / self.sd
+        return -0.5 * (z * z + _LOG_2PI) - math.log(self.sd)
+
+    def share_above(self, x):
+        """Probability of a value above a number.
+
+        Parameters
+        ----------
+        x : float
+            The number.
+
+        Returns
+        -------
+        float
+        """
+        return float(ndtr((self.mean - x) / self.sd))
 
     def sample(self, n, rng):
         """Draw from the law.
@@ -142,6 +171,35 @@ class LogisticBeta:
         value = self.constants[-1] + self.a * t - both * softplus
         second = -both * fraction * (1 - fraction) / self.scale**2
         return value, (self.a - both * fraction) / self.scale, second
+
+    def log_density(self, x):
+        """Log density at many numbers.
+
+        Parameters
+        ----------
+        x : (n,) array_like
+            Where.
+
+        Returns
+        -------
+        (n,) array
+        """
+        t = (np.asarray(x, dtype=float) - self.location) / self.scale
+        return self.constants[-1] + self.a * t - (self.a + self.b) * np.logaddexp(0.0, t)
+
+    def share_above(self, x):
+        """Probability of a value above a number.
+
+        Parameters
+        ----------
+        x : float
+            The number.
+
+        Returns
+        -------
+        float
+        """
+        return float(betainc(self.b, self.a, expit((self.location - x) / self.scale)))
 
     def sample(self, n, rng):
         """Draw from the law.

@@ -6,8 +6,8 @@ The density of one source factorises as
 
 with the last three for galaxies only; P(star) is kept apart (`Prior.star_fraction`), because stars and
 galaxies are fitted separately and compared by their evidences. Priors are data: they are read from and
-written to JSON files (see `celestepy.model.prior_file`), and two are shipped, ``sdss-deep`` (the default) and
-``celeste2019``.
+written to JSON or FITS files (see `celestepy.model.prior_file`), and two are shipped, ``sdss-deep`` (the default)
+and ``celeste2019``.
 """
 
 import math
@@ -124,7 +124,7 @@ class Prior:
 
     @classmethod
     def load(cls, source):
-        """Read a prior from a JSON file, or one of the shipped ones by name.
+        """Read a prior from a JSON or FITS file, or one of the shipped ones by name.
 
         Parameters
         ----------
@@ -195,12 +195,13 @@ class Prior:
         return cls.load("sdss-deep").for_bands(bands, reference)
 
     def save(self, path):
-        """Write the prior to a JSON file, from which `load` reads an equal one.
+        """Write the prior to a file, from which `load` reads an equal one.
 
         Parameters
         ----------
         path : path-like
-            File to write.
+            File to write: FITS if its name ends in ``.fits``, JSON otherwise. An existing one is replaced, or stays
+            as it was if the new one cannot be written.
         """
         write_document(self.to_document(), path)
 
