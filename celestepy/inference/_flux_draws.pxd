@@ -4,9 +4,9 @@
 from libc.math cimport exp, fmax, log
 from libc.string cimport memset
 
+from celestepy._simd cimport VD_WIDTH, vd, vd_allocate, vd_exp, vd_max, vd_splat, vd_sum
 from celestepy.inference._flux_density cimport MAX_BANDS, Normal, Problem, excess
 from celestepy.inference._flux_proposals cimport Proposal
-from celestepy.model._simd cimport VD_WIDTH, vd, vd_allocate, vd_exp, vd_max, vd_splat, vd_sum
 
 cdef extern from "_simd.h" nogil:
     vd vd_zero_if_less(vd a, vd b, vd x) noexcept      # x, but 0 where a < b

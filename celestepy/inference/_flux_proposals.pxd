@@ -3,9 +3,9 @@
 
 from libc.math cimport exp, fmax, fmin, log, sqrt
 
+from celestepy._simd cimport VD_WIDTH, vd
 from celestepy.inference._cholesky cimport cholesky, invert_root, square
 from celestepy.inference._flux_density cimport LIMIT, MAX_BANDS, Normal, Problem, find_mode, log_joint
-from celestepy.model._simd cimport VD_WIDTH, vd
 
 cdef extern from *:
     """

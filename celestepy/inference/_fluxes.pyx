@@ -10,6 +10,7 @@ Where the posterior does not end in that direction, the component of the prior i
 
 from libc.stdlib cimport free, malloc
 
+from celestepy._simd cimport vd, vd_allocate, vd_free
 from celestepy.inference._flux_density cimport MAX_BANDS, Normal, Problem, find_mode
 from celestepy.inference._flux_draws cimport Draws, allocate, summarise, weigh
 from celestepy.inference._flux_proposals cimport (
@@ -24,7 +25,6 @@ from celestepy.inference._flux_proposals cimport (
     set_normal,
     start,
 )
-from celestepy.model._simd cimport vd, vd_allocate, vd_free
 
 MAX_N_BANDS = MAX_BANDS     # size of the work space; fluxes.py checks it
 

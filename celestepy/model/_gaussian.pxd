@@ -19,7 +19,7 @@ two multiplications instead of an exponential. In n rows the error of exp(-Tyy) 
 
 from libc.math cimport exp, fabs, sqrt
 
-from celestepy.model._simd cimport VD_WIDTH, vd, vd_exp, vd_lanes, vd_splat
+from celestepy._simd cimport VD_WIDTH, vd, vd_exp, vd_lanes, vd_splat
 
 cdef enum:
     # a component is left out where d.s exceeds this: there it is below 3e-20 of its peak, beyond the last

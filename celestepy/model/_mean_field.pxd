@@ -17,8 +17,8 @@ Derivatives are formed by (mu, nu), then by (A1, A2, B1, B2, s, g) at each pixel
 of s and g.
 """
 
+from celestepy._simd cimport vd, vd_max, vd_splat, vd_zero_if_less
 from celestepy.model._poisson cimport Pixels, Term, gaussian, poisson
-from celestepy.model._simd cimport vd, vd_max, vd_splat, vd_zero_if_less
 
 cdef enum:
     AMPLITUDES = 4          # A1, A2, B1, B2

@@ -14,8 +14,8 @@ and in (t, sy) the Hermite polynomials are products; the shear by tilt comes las
     (D + tilt dy)^a dy^b  with  D^i dy^j phi = He_i(t; 1 / Cxx) He_j(sy; Tyy) phi.
 """
 
+from celestepy._simd cimport vd, vd_splat
 from celestepy.model._gaussian cimport Gaussian, Sweep
-from celestepy.model._simd cimport vd, vd_splat
 
 cdef enum:
     LEVELS = 5              # powers of dy kept for each row

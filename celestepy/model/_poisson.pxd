@@ -10,7 +10,7 @@ second-order Taylor expansion about m0, so that an expectation that is not posit
 derivatives that lead back. Gaussian noise: l = -w (n - m)^2 / 2.
 """
 
-from celestepy.model._simd cimport (
+from celestepy._simd cimport (
     VD_WIDTH,
     vd,
     vd_half_deviance,

@@ -6,9 +6,9 @@ being the shape matrix in pixels and J the Jacobian d(x, y) / d(u, v). These are
 (fluxes, u, v, dev_fraction, Suu, Suv, Svv): derivatives are carried back by the constant matrix `by_scene`.
 """
 
+from celestepy._simd cimport vd_sum
 from celestepy.model._gaussian cimport GALAXY_PLANES, Gaussian
 from celestepy.model._moments cimport Moments
-from celestepy.model._simd cimport vd_sum
 
 cdef struct Source:
     Moments moments

@@ -8,6 +8,16 @@ second derivatives of the profiles are summed against the slope of the likelihoo
 
 from libc.string cimport memset
 
+from celestepy._simd cimport (
+    VD_WIDTH,
+    vd,
+    vd_allocate,
+    vd_free,
+    vd_lanes,
+    vd_processor_runs,
+    vd_splat,
+    vd_sum,
+)
 from celestepy.model._gaussian cimport (
     GALAXY_PLANES,
     STAR_PLANES,
@@ -40,16 +50,6 @@ from celestepy.model._moments cimport (
 )
 from celestepy.model._poisson cimport Pixels, set_pixel
 from celestepy.model._scene cimport Source, place_source
-from celestepy.model._simd cimport (
-    VD_WIDTH,
-    vd,
-    vd_allocate,
-    vd_free,
-    vd_lanes,
-    vd_processor_runs,
-    vd_splat,
-    vd_sum,
-)
 
 cdef enum:
     TILE_ROWS = 64          # as many as the recurrences may run without a fresh start

@@ -7,6 +7,7 @@ from pathlib import Path
 from setuptools import Extension
 
 _HERE = Path("celestepy") / "model"
+_VECTORS = Path("celestepy")
 _FLAGS = {
     "generic": [],
     "avx2": ["-mavx2", "-mfma"],
@@ -14,6 +15,11 @@ _FLAGS = {
 }
 # Not -ffast-math: the exponential and the logarithm depend on the order of their additions.
 _OPTIMISE = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-Wno-psabi"]
+
+
+def _headers():
+    paths = [path for pattern in ("*.pxd", "*.pxi", "*.h") for room in (_HERE, _VECTORS) for path in room.glob(pattern)]
+    return sorted(str(path) for path in paths)
 
 
 def _extension(variant):
@@ -26,8 +32,8 @@ def _extension(variant):
     return Extension(
         f"celestepy.model._pixel_rate_{variant}",
         [source],
-        include_dirs=[str(_HERE)],
-        depends=[str(path) for pattern in ("*.pxd", "*.pxi", "*.h") for path in sorted(_HERE.glob(pattern))],
+        include_dirs=[str(_VECTORS)],
+        depends=_headers(),
         extra_compile_args=_OPTIMISE + _FLAGS[variant] if has_gnu_flags else ["/O2"],
         optional=variant != "generic",
     )

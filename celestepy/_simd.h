@@ -1,4 +1,4 @@
-/* A vector of VD_WIDTH doubles, and the few functions the pixel kernels need on it.
+/* A vector of VD_WIDTH doubles, and the few functions that the kernels need on it.
  *
  * The width follows the instruction set the file is compiled for; on compilers without GCC's vector
  * extension a "vector" is one plain double, so the kernels are the same source everywhere.
@@ -144,6 +144,36 @@ VD_INLINE vd vd_log_excess(vd x) {
     rest = rest - k * vd_splat(6.93147180369123816490e-01);
     rest = rest - k * vd_splat(1.90821492927058770002e-10);
     return rest + (half - s * (half + r));
+}
+
+/* log(x) for normal x > 0 to 2 units in the last place, by the same reduction. */
+VD_INLINE vd vd_log(vd x) {
+    const uint64_t root_half = 0x3fe6a09e667f3bcdULL, one = 0x3ff0000000000000ULL;
+    const vu shifted = vd_bits(x) + vu_splat(one - root_half);
+    const vu mantissa = (shifted & vu_splat(0x000fffffffffffffULL)) + vu_splat(root_half);
+    const vd f = vd_from_bits(mantissa) - vd_splat(1.);
+    const vd rounder = vd_splat(VD_ROUNDER);
+    const vd k = vd_from_bits((shifted >> 52) + vd_bits(rounder)) - vd_splat(VD_ROUNDER + 1023.);
+    const vd s = f / (f + vd_splat(2.));
+    const vd z = s * s, half = vd_splat(.5) * f * f;
+    vd r = vd_splat(1.479819860511658591e-01) * z + vd_splat(1.531383769920937332e-01);
+    r = r * z + vd_splat(1.818357216161805012e-01);
+    r = r * z + vd_splat(2.222219843214978396e-01);
+    r = r * z + vd_splat(2.857142874366239149e-01);
+    r = r * z + vd_splat(3.999999999940941908e-01);
+    r = r * z + vd_splat(6.666666666666735130e-01);
+    r = r * z;
+    return k * vd_splat(6.93147180369123816490e-01) +
+           (f - (half - (s * (half + r) + k * vd_splat(1.90821492927058770002e-10))));
+}
+
+/* The mantissa, 1 <= m < 2, of a normal x > 0; its exponent is added to *exponent. The product of many
+ * mantissas neither overflows nor vanishes where that of the numbers would. */
+VD_INLINE vd vd_mantissa(vd x, vd *exponent) {
+    const vu bits = vd_bits(x);
+    const vd rounder = vd_splat(VD_ROUNDER);
+    *exponent = *exponent + (vd_from_bits((bits >> 52) + vd_bits(rounder)) - vd_splat(VD_ROUNDER + 1023.));
+    return vd_from_bits((bits & vu_splat(0x000fffffffffffffULL)) | vu_splat(0x3ff0000000000000ULL));
 }
 
 /* n log(m / n) - m + n for n >= 1e-300 and normal m > 0: minus half the deviance of n counts where m are

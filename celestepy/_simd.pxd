@@ -9,6 +9,8 @@ cdef extern from "_simd.h" nogil:
     vd vd_max(vd a, vd b) noexcept
     vd vd_min(vd a, vd b) noexcept
     vd vd_exp(vd x) noexcept
+    vd vd_log(vd x) noexcept
+    vd vd_mantissa(vd x, vd* exponent) noexcept
     vd vd_log_excess(vd x) noexcept
     vd vd_half_deviance(vd n, vd m) noexcept
     vd vd_zero_if_less(vd a, vd b, vd x) noexcept
