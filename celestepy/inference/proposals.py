@@ -17,8 +17,10 @@ __all__ = ["group_proposal"]
 
 # Components of less weight than this share are left out, and no more than so many are kept.
 _LEAST_SHARE, _MOST_COMPONENTS = 1e-3, 64
-# Weight of the components that reach beyond the fit.
-_WIDENED = 0.25
+# Weight of the copies that carry the tails, and degrees of freedom of the others: in twenty dimensions a Student t of
+# five is far from a Gaussian, which most posteriors nearly are. Effective draws of 100: of galaxies 38 if all components
+# had five degrees of freedom, 47 so; of stars 66 and 82.
+_WIDENED, _BODY_DF = 0.25, 20.0
 
 
 def group_proposal(hypothesis, blocks, df=5.0, reach=None):
@@ -33,9 +35,9 @@ def group_proposal(hypothesis, blocks, df=5.0, reach=None):
     df : float
         Degrees of freedom of the tails.
     reach : array_like, optional
-        Standard deviations to which parameters may reach beyond the fit, shape (D,), zero for most: a second copy of
-        every component is widened by them. The profile of a galaxy needs it, whose logit hardly matters to the
-        pixels once the galaxy is nearly pure.
+        Standard deviations to which parameters may reach beyond the fit, shape (D,), zero for most. With it, only a
+        second copy of every component has tails of `df`, and is widened by them. The profile of a galaxy needs it,
+        whose logit hardly matters to the pixels once the galaxy is nearly pure.
 
     Returns
     -------
@@ -57,11 +59,14 @@ def group_proposal(hypothesis, blocks, df=5.0, reach=None):
     keep = np.argsort(-weights, kind="stable")[:_MOST_COMPONENTS]
     keep = keep[weights[keep] > _LEAST_SHARE * weights[keep[0]]]
     weights, means, covariances = weights[keep] / weights[keep].sum(), means[keep], covariances[keep]
-    if reach is not None and np.any(reach):
-        wide = covariances + np.diag(np.square(reach))
-        weights = np.concatenate([(1 - _WIDENED) * weights, _WIDENED * weights])
-        means, covariances = np.concatenate([means, means]), np.concatenate([covariances, wide])
-    return StudentMixture(weights, means, covariances, df)
+    if reach is None:
+        return StudentMixture(weights, means, covariances, df)
+    return StudentMixture(
+        np.concatenate([(1 - _WIDENED) * weights, _WIDENED * weights]),
+        np.concatenate([means, means]),
+        np.concatenate([covariances, covariances + np.diag(np.square(reach))]),
+        np.repeat([max(df, _BODY_DF), df], len(weights)),
+    )
 
 
 class _Joint:
