@@ -1,0 +1,1 @@
+"""Densities of quantities without noise from noisy, incomplete data: extreme deconvolution."""

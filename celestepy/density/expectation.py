@@ -1,0 +1,444 @@
+"""Log densities of noisy rows under a mixture of Gaussians, and what fits of the mixture need of them.
+
+The work is done by a compiled kernel that exists in variants for different processors; the fastest that this
+machine runs is chosen at import. The environment variable ``CELESTEPY_KERNEL`` (``avx512``, ``avx2`` or
+``generic``) overrides the choice.
+
+A mixture has K components of weights ``a_j``, means ``m_j`` (D,) and covariances ``V_j`` (D, D); rows
+``x_i = R_i v_i + e_i`` with noise of covariance ``S_i`` are `~celestepy.density.noisy_rows.NoisyRows`. Columns that
+are missing in a row are left out of its ``x_i``, ``R_i`` and ``S_i``, which marginalises them exactly.
+"""
+
+import importlib
+import os
+from dataclasses import dataclass
+
+import numpy as np
+from joblib import Parallel, delayed
+
+from celestepy.density import _expectation_generic
+from celestepy.density.noisy_rows import DensityError
+
+__all__ = [
+    "Expectation",
+    "Gradient",
+    "available_kernels",
+    "expectation",
+    "gradient",
+    "kernel_name",
+    "log_densities",
+    "posterior",
+    "responsibilities",
+]
+
+# width of the vectors in doubles, the fastest variant first
+_WIDTHS = {"avx512": 8, "avx2": 4}
+# Rows that a thread takes at a time, so that there are at most MOST_CHUNKS: never by the number of threads, on which
+# the rounding of the sums would then depend.
+_FEWEST_ROWS = 2048
+_MOST_CHUNKS = 64
+
+
+def _import_kernels():
+    """Variants that were compiled and that this processor runs, the fastest first."""
+    kernels = {}
+    for name, width in _WIDTHS.items():
+        # asked before the import: even a module's start-up code may use instructions the processor lacks
+        if _expectation_generic.processor_runs(width):
+            try:
+                kernels[name] = importlib.import_module(f"celestepy.density._expectation_{name}")
+            except ImportError:  # this variant was not compiled
+                continue
+    kernels["generic"] = _expectation_generic
+    return kernels
+
+
+_KERNELS = _import_kernels()
+
+
+def available_kernels():
+    """Names of the kernel variants that work on this machine, the fastest first.
+
+    Returns
+    -------
+    tuple of str
+        Among ``"avx512"``, ``"avx2"`` and ``"generic"``; the last is always there.
+    """
+    return tuple(_KERNELS)
+
+
+def _chosen_kernel():
+    name = os.environ.get("CELESTEPY_KERNEL", available_kernels()[0])
+    if name not in _KERNELS:
+        raise ImportError(
+            f"CELESTEPY_KERNEL is {name!r}, but the kernels that work here are "
+            f"{', '.join(available_kernels())}; set it to one of these or unset it"
+        )
+    return name
+
+
+#: Name of the kernel variant in use.
+kernel_name = _chosen_kernel()
+
+
+@dataclass(frozen=True, eq=False)
+class Expectation:
+    """Sums over rows that the next step of expectation maximisation needs.
+
+    They are taken about the means ``m_j`` they were computed at, so that nothing cancels where a component is
+    narrow and far from the origin. With ``r_ij`` the responsibilities (times the row's weight), and ``b_ij, B_ij`` mean
+    and covariance of ``v_i`` given ``x_i`` and component j (Bovy, Hogg & Roweis 2011, eq. 8):
+
+    Parameters
+    ----------
+    log_likelihood : float
+        Sum of the rows' log densities, each times its weight.
+    weight : float
+        Sum of the weights of the rows that have something observed.
+    counts : `~numpy.ndarray`, shape (K,)
+        ``sum_i r_ij``.
+    offsets : `~numpy.ndarray`, shape (K, D)
+        ``sum_i r_ij (b_ij - m_j)``.
+    scatter : `~numpy.ndarray`, shape (K, D, D)
+        ``sum_i r_ij [(b_ij - m_j) (b_ij - m_j)' + B_ij]``.
+    log_densities : `~numpy.ndarray`, shape (N,)
+        Of the rows.
+    """
+
+    log_likelihood: float
+    weight: float
+    counts: np.ndarray
+    offsets: np.ndarray
+    scatter: np.ndarray
+    log_densities: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Gradient:
+    """The log likelihood of rows and its gradient, for descent on unconstrained parameters.
+
+    Parameters
+    ----------
+    log_likelihood : float
+        Sum of the rows' log densities, each times its weight.
+    weight : float
+        Sum of the weights of the rows that have something observed.
+    logits : `~numpy.ndarray`, shape (K,)
+        By z, where the weights are ``softmax(z)``.
+    means : `~numpy.ndarray`, shape (K, D)
+        By the means.
+    factors : `~numpy.ndarray`, shape (K, D, D)
+        By the elements of the lower triangles L of ``V = L L'``; zero above the diagonals.
+    counts : `~numpy.ndarray`, shape (K,)
+        Sums of the responsibilities.
+    """
+
+    log_likelihood: float
+    weight: float
+    logits: np.ndarray
+    means: np.ndarray
+    factors: np.ndarray
+    counts: np.ndarray
+
+
+def log_densities(rows, weights, means, covariances, n_jobs=1, *, kernel=None):
+    """Log density of each row, ``log sum_j a_j N(x_i | R_i m_j, R_i V_j R_i' + S_i)``.
+
+    Parameters
+    ----------
+    rows : `~celestepy.density.noisy_rows.NoisyRows`
+        N rows.
+    weights : array_like, shape (K,)
+        Not negative, with a sum of 1.
+    means : array_like, shape (K, D)
+        Of the components.
+    covariances : array_like, shape (K, D, D)
+        Symmetric and positive definite; their lower triangles are read.
+    n_jobs : int, optional
+        Threads; -1 for all processors. Results do not depend on it.
+    kernel : str, optional
+        One of `available_kernels`, instead of the one in use.
+
+    Returns
+    -------
+    `~numpy.ndarray`, shape (N,)
+        0 where a row has nothing observed, -inf where the density is below the smallest number.
+
+    Raises
+    ------
+    ~celestepy.density.noisy_rows.DensityError
+        If the mixture's arrays do not go together or with the rows.
+    """
+    components = _components(rows, weights, means, covariances, kernel)
+    out = np.empty(len(rows))
+
+    def evaluate(part):
+        components.log_densities(*_arrays(rows[part]), out[part])
+
+    for _ in _in_order(evaluate, len(rows), n_jobs):
+        pass
+    return out
+
+
+def responsibilities(rows, weights, means, covariances, n_jobs=1, *, kernel=None):
+    """Probability of each component for each row.
+
+    Parameters
+    ----------
+    rows, weights, means, covariances, n_jobs, kernel
+        As for `log_densities`.
+
+    Returns
+    -------
+    `~numpy.ndarray`, shape (N, K)
+        Rows sum to 1, but to 0 where the density is below the smallest number.
+
+    Raises
+    ------
+    ~celestepy.density.noisy_rows.DensityError
+        As for `log_densities`.
+    """
+    components = _components(rows, weights, means, covariances, kernel)
+    out = np.empty((len(rows), len(np.atleast_1d(weights))))
+
+    def evaluate(part):
+        components.responsibilities(*_arrays(rows[part]), out[part])
+
+    for _ in _in_order(evaluate, len(rows), n_jobs):
+        pass
+    return out
+
+
+def expectation(rows, weights, means, covariances, n_jobs=1, *, kernel=None):
+    """The expectation step over all rows, without keeping responsibilities.
+
+    Parameters
+    ----------
+    rows, weights, means, covariances, n_jobs, kernel
+        As for `log_densities`.
+
+    Returns
+    -------
+    Expectation
+        Sums over the rows. Rows with nothing observed or of zero density do not count, nor do responsibilities
+        below 1e-16.
+
+    Raises
+    ------
+    ~celestepy.density.noisy_rows.DensityError
+        As for `log_densities`.
+
+    Notes
+    -----
+    With z_ij and Q_ij the derivatives of a row's log density under component j by the component's mean and
+    (twice) by its covariance, ``b_ij - m_j = V_j z_ij`` and
+    ``(b_ij - m_j) (b_ij - m_j)' + B_ij = V_j + V_j Q_ij V_j``: the kernel sums derivatives alone.
+    """
+    likelihood, sums = _derivatives(rows, weights, means, covariances, n_jobs, kernel)
+    covariances = _symmetric(np.asarray(covariances, float))
+    scatter = sums.counts[:, None, None] * covariances + covariances @ sums.curvatures @ covariances
+    return Expectation(
+        log_likelihood=likelihood,
+        weight=rows.weight,
+        counts=sums.counts,
+        offsets=np.einsum("kab,kb->ka", covariances, sums.slopes),
+        scatter=_averaged(scatter),
+        log_densities=sums.log_densities,
+    )
+
+
+def gradient(rows, weights, means, factors, n_jobs=1, *, kernel=None):
+    """The log likelihood of rows and its gradient by logits, means and Cholesky factors.
+
+    Parameters
+    ----------
+    rows, weights, means, n_jobs, kernel
+        As for `log_densities`.
+    factors : array_like, shape (K, D, D)
+        Lower triangular L with ``V = L L'``.
+
+    Returns
+    -------
+    Gradient
+        Sums over the rows.
+
+    Raises
+    ------
+    ~celestepy.density.noisy_rows.DensityError
+        As for `log_densities`.
+    """
+    factors = np.tril(np.asarray(factors, float))
+    covariances = factors @ np.swapaxes(factors, -1, -2)
+    likelihood, sums = _derivatives(rows, weights, means, covariances, n_jobs, kernel)
+    return Gradient(
+        log_likelihood=likelihood,
+        weight=rows.weight,
+        logits=sums.counts - np.asarray(weights, float) * np.sum(sums.counts),
+        means=sums.slopes,
+        # dl = 1/2 tr(Q dV) and dV = dL L' + L dL'
+        factors=np.tril(sums.curvatures @ factors),
+        counts=sums.counts,
+    )
+
+
+def posterior(rows, weights, means, covariances, n_jobs=1, *, kernel=None):
+    """The mixture of the values v_i without noise that each row leaves possible.
+
+    Parameters
+    ----------
+    rows, weights, means, covariances, n_jobs, kernel
+        As for `log_densities`.
+
+    Returns
+    -------
+    weights : `~numpy.ndarray`, shape (N, K)
+        The responsibilities.
+    means : `~numpy.ndarray`, shape (N, K, D)
+        ``b_ij``.
+    covariances : `~numpy.ndarray`, shape (N, K, D, D)
+        ``B_ij``, positive semi-definite.
+
+    Raises
+    ------
+    ~celestepy.density.noisy_rows.DensityError
+        As for `log_densities`.
+
+    Notes
+    -----
+    With the gain ``G = V R' T^-1`` the covariance is taken as ``(1 - G R) V (1 - G R)' + G S G'``, a sum of two
+    squares, because ``V - G R V`` keeps no digits where the noise is small.
+    """
+    probabilities = responsibilities(rows, weights, means, covariances, n_jobs, kernel=kernel)
+    means, covariances = np.asarray(means, float), _symmetric(np.asarray(covariances, float))
+    shape = (len(rows), *means.shape)
+    centres, spreads = np.empty(shape), np.empty((*shape, shape[-1]))
+    for part in _parts(len(rows), 256):
+        centres[part], spreads[part] = _conditionals(rows[part], means, covariances)
+    return probabilities, centres, spreads
+
+
+def _conditionals(rows, means, covariances):
+    """``b_ij`` and ``B_ij`` of a few rows. A missing column is one that shows nothing but noise of variance one."""
+    d = rows.values.shape[1]
+    projection = np.broadcast_to(np.eye(d), (len(rows), d, d)) if rows.projection is None else rows.projection
+    noise = np.zeros((len(rows), d, d)) if rows.noise is None else np.array(rows.noise)
+    if noise.ndim == 2:
+        noise = noise[:, :, None] * np.eye(d)
+    if rows.observed is not None:
+        hidden = ~rows.observed
+        projection = np.where(hidden[:, :, None], 0.0, projection)
+        noise = np.where(hidden[:, :, None] | hidden[:, None, :], np.eye(d), noise)
+    r, s = projection[:, None], noise[:, None]
+    crossed = r @ covariances
+    total = crossed @ np.swapaxes(r, -1, -2) + s
+    gain = np.swapaxes(np.linalg.solve(total, crossed), -1, -2)
+    residual = rows.values[:, None, :, None] - r @ means[..., None]
+    rest = np.eye(means.shape[1]) - gain @ r
+    spread = rest @ covariances @ np.swapaxes(rest, -1, -2) + gain @ s @ np.swapaxes(gain, -1, -2)
+    return means + (gain @ residual)[..., 0], _averaged(spread)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sums:
+    """What the kernel adds up over rows."""
+
+    log_densities: np.ndarray
+    counts: np.ndarray
+    slopes: np.ndarray
+    curvatures: np.ndarray
+
+    @classmethod
+    def zeros(cls, n_rows, k, dim):
+        return cls(np.zeros(n_rows), np.zeros(k), np.zeros((k, dim)), np.zeros((k, dim, dim)))
+
+    def add(self, other):
+        self.counts[...] += other.counts
+        self.slopes[...] += other.slopes
+        self.curvatures[...] += other.curvatures
+
+
+def _derivatives(rows, weights, means, covariances, n_jobs, kernel):
+    """The log likelihood and the kernel's sums over all rows."""
+    components = _components(rows, weights, means, covariances, kernel)
+    k, dim = np.shape(means)
+    total = _Sums.zeros(len(rows), k, dim)
+
+    def evaluate(part):
+        some, sums = rows[part], _Sums.zeros(0, k, dim)
+        components.add_derivatives(
+            *_arrays(some), some.weights, total.log_densities[part], sums.counts, sums.slopes, sums.curvatures
+        )
+        return sums
+
+    for sums in _in_order(evaluate, len(rows), n_jobs):
+        total.add(sums)
+    values = total.log_densities
+    return float(np.sum(values) if rows.weights is None else _weighted_sum(rows.weights, values)), total
+
+
+def _weighted_sum(weights, values):
+    """Sum of the products; a row without weight adds nothing even where its density is zero."""
+    return np.sum(weights * np.where(weights > 0, values, 0.0))
+
+
+def _parts(n, size):
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+
+
+def _in_order(function, n, n_jobs):
+    """Results of the function for parts of the rows, in their order."""
+    parts = _parts(n, max(_FEWEST_ROWS, -(-n // _MOST_CHUNKS)))
+    if n_jobs == 1 or len(parts) == 1:
+        yield from map(function, parts)
+    else:
+        yield from Parallel(n_jobs, prefer="threads", return_as="generator")(delayed(function)(part) for part in parts)
+
+
+def _arrays(rows):
+    """The arrays of rows as the kernel takes them."""
+    noise, observed = rows.noise, rows.observed
+    return (
+        rows.values,
+        None if observed is None else observed.view(np.uint8),
+        noise if noise is not None and noise.ndim == 2 else None,
+        noise if noise is not None and noise.ndim == 3 else None,
+        rows.projection,
+    )
+
+
+def _symmetric(covariances):
+    """The matrices that the lower triangles stand for: what the kernel reads."""
+    lower = np.tril(covariances)
+    return lower + np.swapaxes(np.tril(covariances, -1), -1, -2)
+
+
+def _averaged(matrices):
+    return 0.5 * (matrices + np.swapaxes(matrices, -1, -2))
+
+
+def _components(rows, weights, means, covariances, kernel):
+    """The kernel's mixture, checked."""
+    weights, means, covariances = (
+        np.ascontiguousarray(array, dtype=np.float64) for array in (weights, means, covariances)
+    )
+    expected = (len(weights), rows.dim)
+    if means.shape != expected or covariances.shape != (*expected, rows.dim) or len(weights) == 0:
+        raise DensityError(
+            f"weights, means and covariances have shapes {weights.shape}, {means.shape} and {covariances.shape}; "
+            f"expected (K,), (K, {rows.dim}) and (K, {rows.dim}, {rows.dim})"
+        )
+    if not (np.all(weights >= 0) and np.sum(weights) > 0 and np.isfinite(means).all()):
+        raise DensityError("weights must not be negative or all zero, nor means infinite or NaN")
+    if not (np.isfinite(covariances).all() and np.all(np.einsum("kaa->ka", covariances) > 0)):
+        raise DensityError("covariances must be finite with variances above zero; regularise those that collapse")
+    with np.errstate(divide="ignore"):
+        return _kernel_module(kernel).Components(np.log(weights), means, covariances)
+
+
+def _kernel_module(name):
+    """The compiled module of a variant, by default of the one in use."""
+    if name is None:
+        return _KERNELS[kernel_name]
+    if name not in _KERNELS:
+        raise ValueError(f"kernel is {name!r}; those that work here are {', '.join(available_kernels())}")
+    return _KERNELS[name]
