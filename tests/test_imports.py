@@ -30,7 +30,8 @@ ROOF = {"__init__", "cli", "demo", "pipeline", "plot"}
 # Names a room may use of the package itself.
 OF_THE_PACKAGE = {"__version__", "_version", "compiler_version"}
 
-EXTRAS = {"arviz_base", "emcee", "galsim", "h5py", "matplotlib", "mpi4py", "photutils", "pyarrow", "torch", "xarray"}
+EXTRAS = {"arviz_base", "asdf", "astroML", "emcee", "galsim", "h5py", "matplotlib", "mpi4py", "photutils", "pyarrow",
+          "sklearn", "torch", "xarray"}
 MODULES_OF_AN_EXTRA = {"plot"}
 
 MEANINGLESS = re.compile(r"^_?(utils?|helpers?|common|core|base|misc|tools?|stuff)(_.*)?$")
