@@ -1,0 +1,113 @@
+"""Components that have lost their rows, or their width: found, repaired where that is possible, and reported."""
+
+import numpy as np
+
+from celestepy.density.objective import Components, symmetric
+
+__all__ = ["ComponentCollapseWarning", "n_held_by_prior", "repaired", "split_in_two"]
+
+# Rows that a component needs to stay: with less than one it says nothing of the density.
+_FEWEST_ROWS = 1.0
+# Narrowest width of a component, squared, in columns divided by their scale. Below it a covariance is singular in
+# float64 beside widths of order one, and the density of rows without noise has no bound.
+_NARROWEST = 1e-12
+# A covariance this close to what pseudo-rows alone would make it has no width of its own.
+_OF_PRIOR = 2.0
+_WIDE = 1e-3
+
+
+class ComponentCollapseWarning(UserWarning):
+    """Components of a mixture have collapsed; the message says how many and what to do."""
+
+
+def repaired(components, objective):
+    """A mixture without collapsed components.
+
+    A component with less than one row's worth of weight is put to use elsewhere: the heaviest of the others is split
+    into two along its longest axis. A covariance that is singular is widened to a millionth of the column scales.
+
+    Parameters
+    ----------
+    components : Components
+        After a step.
+    objective : Objective
+        Which components are kept, scales, and the number of rows.
+
+    Returns
+    -------
+    components : Components
+        The same object if there was nothing to repair.
+    n_repaired : int
+        Components changed.
+    """
+    first = objective.kept.n
+    narrow = first + np.flatnonzero(_narrowest(components, objective.prior.scales)[first:] < _NARROWEST)
+    if narrow.size:
+        components = _widened(components, narrow, objective.prior.scales)
+    starved = first + np.flatnonzero(components.weights[first:] * objective.effective_rows < _FEWEST_ROWS)
+    for number in starved:
+        heaviest = first + int(np.argmax(components.weights[first:]))
+        if heaviest == number:
+            break
+        pair = split_in_two(components.subset([heaviest]), components.weights[heaviest])
+        pair.weights[:] += 0.5 * components.weights[number]
+        components = components.replaced([heaviest, number], pair)
+    return components, len(narrow) + len(starved)
+
+
+def split_in_two(component, weight):
+    """Two components with the mean and the covariance of one, side by side along its longest axis.
+
+    Parameters
+    ----------
+    component : Components
+        One component.
+    weight : float
+        Weight of both together.
+
+    Returns
+    -------
+    Components
+        Two, half a standard deviation on either side.
+    """
+    values, vectors = np.linalg.eigh(component.covariances[0])
+    step = 0.5 * np.sqrt(max(values[-1], 0.0)) * vectors[:, -1]
+    means = component.means[0] + np.stack([step, -step])
+    covariance = component.covariances[0] - np.outer(step, step)
+    return Components(np.full(2, 0.5 * weight), means, np.stack([covariance, covariance]))
+
+
+def n_held_by_prior(components, objective):
+    """How many components have a covariance that, along some axis, is nothing but the regularisation's.
+
+    Parameters
+    ----------
+    components : Components
+        A fitted mixture.
+    objective : Objective
+        Its prior and the number of rows.
+
+    Returns
+    -------
+    int
+        Components whose smallest variance would vanish without the pseudo-rows.
+    """
+    strength = objective.prior.strength
+    counts = components.weights * objective.weight
+    floor = np.maximum(_OF_PRIOR * strength / (counts + strength + np.finfo(float).tiny), 2 * _OF_PRIOR * _NARROWEST)
+    # A floor as wide as this is what was asked for, not a collapse.
+    floor = np.where(floor < _WIDE, floor, 0.0)
+    return int(np.sum((_narrowest(components, objective.prior.scales) < floor)[objective.kept.n :]))
+
+
+def _narrowest(components, scales):
+    """Smallest eigenvalue of every covariance, in columns divided by their scale."""
+    return np.linalg.eigvalsh(components.covariances / np.outer(scales, scales))[:, 0]
+
+
+def _widened(components, numbers, scales):
+    chosen = components.subset(numbers)
+    values, vectors = np.linalg.eigh(chosen.covariances / np.outer(scales, scales))
+    unit = (vectors * np.maximum(values, 2 * _NARROWEST)[:, None, :]) @ np.swapaxes(vectors, 1, 2)
+    covariances = symmetric(unit * np.outer(scales, scales))
+    return components.replaced(numbers, Components(chosen.weights, chosen.means, covariances))

@@ -1,0 +1,198 @@
+"""Minibatch expectation-maximisation: the online EM of Cappe & Moulines (2009, JRSS B 71, 593) for noisy rows.
+
+After Ritchie & Murray (2019, "Scalable extreme deconvolution", section 3.1 and appendix A), with two of their
+equations put right. Equation 9, the stable form of ``s (V + c c^T) - d d^T``, holds with ``sqrt(s) c`` in place of c.
+And the moments of a minibatch (equation 11) are those of the expected noiseless values b_i, not of the data x_i:
+
+    m_b = sum_i r_i b_i / q_b,    V_b = sum_i r_i [(b_i - m_b)(b_i - m_b)^T + B_i] / q_b.
+
+All means are taken relative to the present one, so that the terms that cancel are as small as the step.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from celestepy.density.collapse import repaired
+from celestepy.density.expectation import expectation
+from celestepy.density.objective import Components, symmetric
+
+__all__ = ["MinibatchSchedule", "RunningMoments", "adjust", "fit_minibatch_em"]
+
+# The rate of forgetting falls with the number of steps to this power: between .5 and 1 as Cappe & Moulines require.
+_EXPONENT = 0.6
+# Rows per component that the running sums remember at least: 36 numbers of a component in 7 dimensions need as many.
+_REMEMBERED = 50
+_LARGEST_STEP = 0.5
+
+
+def adjust(covariance, s, c, d):
+    """``s (V + c c^T) - d d^T`` without differences of large numbers: a scaled covariance about another mean.
+
+    Parameters
+    ----------
+    covariance : `~numpy.ndarray`
+        V, shape (..., D, D).
+    s : `~numpy.ndarray`
+        Scale, shape (...).
+    c, d : `~numpy.ndarray`
+        The mean it is about, and the new mean, shape (..., D).
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        Shape (..., D, D): equation 9 of Ritchie & Murray (2019) with ``sqrt(s) c`` in place of c.
+    """
+    scaled = np.sqrt(s)[..., None] * c
+    product = (scaled - d)[..., :, None] * (scaled + d)[..., None, :]
+    return np.asarray(s)[..., None, None] * covariance + symmetric(product)
+
+
+@dataclass(frozen=True, eq=False)
+class RunningMoments:
+    """Running estimates of the sufficient statistics, as moments.
+
+    Parameters
+    ----------
+    fractions : `~numpy.ndarray`
+        Fraction of the rows in each component, q / M, shape (K,).
+    means : `~numpy.ndarray`
+        Shape (K, D).
+    covariances : `~numpy.ndarray`
+        Without regularisation, shape (K, D, D).
+    """
+
+    fractions: np.ndarray
+    means: np.ndarray
+    covariances: np.ndarray
+
+    def updated(self, statistics, step):
+        """Moments after a minibatch.
+
+        Parameters
+        ----------
+        statistics : `~celestepy.density.expectation.Expectation`
+            Of the minibatch, about these means.
+        step : float
+            The weight lambda of the minibatch, in (0, 1].
+
+        Returns
+        -------
+        RunningMoments
+            Equations 6, 7 and 12 of Ritchie & Murray (2019).
+        """
+        batch = statistics.counts / statistics.weight
+        fractions = (1 - step) * self.fractions + step * batch
+        present = fractions > 0
+        total = np.where(present, fractions, 1.0)
+        some = np.where(statistics.counts > 0, statistics.counts, 1.0)[:, None]
+        batch_shift = statistics.offsets / some
+        shift = step * (batch / total)[:, None] * batch_shift
+        scatter = statistics.scatter / some[:, :, None]
+        batch_covariance = scatter - batch_shift[:, :, None] * batch_shift[:, None, :]
+        # Relative to the present means: those are the origin, and the new ones are at `shift`.
+        old = adjust(self.covariances, self.fractions / total, np.zeros_like(shift), shift)
+        new = adjust(batch_covariance, batch / total, batch_shift, shift)
+        covariances = np.where(present[:, None, None], (1 - step) * old + step * new, self.covariances)
+        return RunningMoments(fractions, self.means + shift, covariances)
+
+    def components(self, objective, before):
+        """The mixture that these moments make.
+
+        Parameters
+        ----------
+        objective : `~celestepy.density.objective.Objective`
+            Its prior, and the number of rows that the moments stand for.
+        before : Components
+            The mixture so far.
+
+        Returns
+        -------
+        Components
+            As the M-step of batch EM would with the same moments of all rows.
+        """
+        counts = self.fractions * objective.weight
+        scatter = counts[:, None, None] * self.covariances
+        covariances = objective.prior.estimate(scatter, counts, before.covariances)
+        return objective.kept.restore(Components(self.fractions, self.means, covariances), before)
+
+
+@dataclass(frozen=True)
+class MinibatchSchedule:
+    """Sizes of batches and steps.
+
+    Parameters
+    ----------
+    batch_size : int
+        Rows in a minibatch.
+    n_epochs : int
+        Most passes over the rows.
+    first_step : int
+        Steps made before, by which the rate of forgetting has fallen already.
+    """
+
+    batch_size: int
+    n_epochs: int
+    first_step: int = 0
+
+    def rate(self, number, n_components):
+        """Step size of a step.
+
+        Parameters
+        ----------
+        number : int
+            Steps made before it.
+        n_components : int
+            Of the mixture.
+
+        Returns
+        -------
+        float
+            ``(number + 2)^-0.6``, or less if the running sums would otherwise remember too few rows per component.
+        """
+        most = self.batch_size / (_REMEMBERED * n_components)
+        return min(_LARGEST_STEP, most, (number + self.first_step + 2.0) ** -_EXPONENT)
+
+
+def fit_minibatch_em(components, objective, monitor, schedule, rng, *, phase="minibatch"):
+    """Minibatch EM on shuffled rows.
+
+    Parameters
+    ----------
+    components : Components
+        The start.
+    objective : `~celestepy.density.objective.Objective`
+        What to maximise.
+    monitor : `~celestepy.density.monitor.Monitor`
+        Told of every epoch; says when to stop.
+    schedule : MinibatchSchedule
+        Sizes of batches and steps.
+    rng : `numpy.random.Generator`
+        Of the order of the rows.
+    phase : str
+        Name in the trace.
+
+    Returns
+    -------
+    Components
+        The mixture after the last epoch.
+    """
+    moments, number = RunningMoments(*components.arrays), 0
+    for _ in range(schedule.n_epochs):
+        log_likelihood, weight, n_repaired = 0.0, 0.0, 0
+        for rows in objective.source.minibatches(schedule.batch_size, rng):
+            statistics = expectation(rows, *components.arrays, n_jobs=objective.n_jobs)
+            if statistics.weight == 0:
+                continue
+            # A batch counts by the weight of its rows, so that the sums are the same as without batches.
+            share = statistics.weight / objective.weight * objective.n_rows / schedule.batch_size
+            step = min(schedule.rate(number, len(components)) * share, _LARGEST_STEP)
+            moments = moments.updated(statistics, step)
+            components, n_fixed = repaired(moments.components(objective, components), objective)
+            if n_fixed:
+                moments = RunningMoments(*components.arrays)
+            number, n_repaired = number + 1, n_repaired + n_fixed
+            log_likelihood, weight = log_likelihood + statistics.log_likelihood, weight + statistics.weight
+        if monitor.record(phase, components, log_likelihood / weight, n_repaired=n_repaired, running=True):
+            break
+    return components

@@ -1,0 +1,175 @@
+"""Sources of rows: every row once per pass, the same ones held out each time, and memory-mapped arrays in pieces."""
+
+import numpy as np
+import pytest
+from reference.noisy_samples import noisy_sample
+
+from celestepy.density import chunks
+from celestepy.density.chunks import as_source, joined, survey
+from celestepy.density.noisy_rows import DensityError, NoisyRows
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    """Chunks of 100 rows and blocks of 10, so that a thousand rows are many."""
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 100)
+    monkeypatch.setattr(chunks, "_BLOCK_ROWS", 10)
+
+
+def numbered(n=1005):
+    """Rows whose first value is their number."""
+    X = np.random.default_rng(13).normal(size=(n, 3))
+    X[:, 0] = np.arange(n)
+    return X, np.full((n, 3), 0.1)
+
+
+def mapped(tmp_path, array, name):
+    np.save(tmp_path / name, array)
+    return np.load(tmp_path / name, mmap_mode="r")
+
+
+@pytest.fixture(params=["memory", "mapped", "stream", "pieces"])
+def source(request, tmp_path):
+    X, S = numbered()
+    if request.param == "memory":
+        return as_source(X, S)
+    if request.param == "mapped":
+        return chunks.RowSource(as_source(mapped(tmp_path, X, "x.npy"), mapped(tmp_path, S, "s.npy"))._read, 1005,
+                                chunk_rows=100)
+    if request.param == "stream":
+        return as_source(lambda: ((X[k : k + 70], S[k : k + 70]) for k in range(0, 1005, 70)))
+    return as_source(Pieces(X, S))
+
+
+class Pieces:
+    """Something that can be read by row number."""
+
+    n_rows, chunk_size = 1005, 100
+
+    def __init__(self, X, S):
+        self.X, self.S, self.read_rows = X, S, []
+
+    def read(self, slices):
+        self.read_rows.append(sum(part.stop - part.start for part in slices))
+        return joined([NoisyRows.from_input(self.X[part], self.S[part]) for part in slices])
+
+
+def numbers(parts):
+    return np.concatenate([rows.values[:, 0] for rows in parts]).astype(int)
+
+
+def test_in_order(source):
+    np.testing.assert_array_equal(numbers(source.chunks()), np.arange(1005))
+    np.testing.assert_array_equal(numbers(source.chunks()), np.arange(1005))
+
+
+def test_minibatches_have_every_row_once(source):
+    rng = np.random.default_rng(14)
+    found = numbers(source.minibatches(30, rng))
+    assert (found[:30] != np.arange(30)).any()
+    np.testing.assert_array_equal(np.sort(found), np.arange(1005))
+    again = numbers(source.minibatches(30, rng))
+    assert (found != again).any()
+
+
+def test_minibatches_mix_all_parts(source, request):
+    if "stream" in request.node.name:
+        pytest.skip("a stream is shuffled within a chunk")
+    first = numbers(source.minibatches(100, np.random.default_rng(15)))[:100]
+    # ten blocks, or a hundred rows, of a uniform distribution over 0..1004: standard error 92 for blocks
+    assert abs(first.mean() - 502) < 370
+    assert np.ptp(first) > 300
+
+
+def test_the_same_rows_are_held_out_whatever_the_order(source):
+    part = source.without(0.2, 99)
+    ordered = numbers(part.chunks())
+    shuffled = numbers(part.minibatches(30, np.random.default_rng(16)))
+    np.testing.assert_array_equal(np.sort(shuffled), ordered)
+    held_out = numbers(rows[np.flatnonzero(out)] for rows, out in part.chunks_with_held_out())
+    np.testing.assert_array_equal(np.sort(np.concatenate([ordered, held_out])), np.arange(1005))
+    # binomial, sd 13
+    assert abs(len(held_out) - 201) < 55
+    other = numbers(source.without(0.2, 100).chunks())
+    assert len(np.intersect1d(ordered, other)) < 0.75 * 1005
+
+
+def test_memory_is_that_of_a_chunk():
+    """No piece is larger than a chunk, in order or shuffled."""
+    pieces = Pieces(*numbered())
+    source = as_source(pieces)
+    list(source.chunks())
+    list(source.minibatches(10, np.random.default_rng(17)))
+    assert max(pieces.read_rows) <= 100
+    assert sum(pieces.read_rows) == 2 * 1005
+
+
+def test_memory_mapped_arrays_equal_arrays(tmp_path):
+    sample = noisy_sample(seed=18, n=500, missing=0.2)
+    expected = joined(list(as_source(*sample.rows).chunks()))
+    found = joined(list(as_source(mapped(tmp_path, sample.X, "x.npy"), sample.covariance).chunks()))
+    np.testing.assert_array_equal(found.values, expected.values)
+    np.testing.assert_array_equal(found.observed, expected.observed)
+    np.testing.assert_array_equal(found.noise, expected.noise)
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 3)])
+def test_noise_shared_by_all_rows_goes_with_mapped_rows(tmp_path, shape):
+    X, _ = numbered(300)
+    shared = 0.3 * (np.ones(3) if len(shape) == 1 else np.eye(3))
+    source = as_source(mapped(tmp_path, X, "x.npy"), shared)
+    assert sum(len(rows) for rows in source.chunks()) == 300
+
+
+class TestSurvey:
+    def test_counts(self):
+        X, S = numbered(300)
+        X[:10] = np.nan
+        weights = np.linspace(0, 2, 300)
+        seen = survey(as_source(X, S, weights=weights), np.random.default_rng(19), sample_rows=50, held_out_rows=10)
+        assert seen.n_rows == 300
+        assert seen.weight == pytest.approx(weights[10:].sum())
+        assert seen.effective_rows == pytest.approx(weights[10:].sum() ** 2 / (weights[10:] ** 2).sum())
+        assert len(seen.sample) == 50
+        assert seen.held_out is None
+        assert seen.sample.observed is None or seen.sample.observed.any(axis=1).all()
+
+    def test_the_sample_is_uniform(self, source):
+        """Means of the numbers of 300 of 1005 rows, ten times: 502 with a standard error of 4.4."""
+        rng = np.random.default_rng(20)
+        samples = [survey(source, rng, sample_rows=300, held_out_rows=0).sample for _ in range(10)]
+        assert all(len(np.unique(sample.values[:, 0])) == 300 for sample in samples)
+        assert abs(np.mean([sample.values[:, 0].mean() for sample in samples]) - 502) < 18
+
+    def test_nothing_to_fit(self):
+        with pytest.raises(DensityError, match="no row with an observed value"):
+            survey(as_source(np.full((5, 2), np.nan)), np.random.default_rng(0), sample_rows=5, held_out_rows=0)
+
+
+class TestRefusals:
+    def test_an_iterator_can_be_read_once_only(self):
+        with pytest.raises(DensityError, match="function that returns a new one"):
+            as_source(iter([np.zeros((3, 2))]))
+
+    def test_a_bad_chunk_is_named(self):
+        source = as_source(lambda: iter([np.zeros((3, 2)), np.full((3, 2), np.inf)]))
+        with pytest.raises(DensityError, match="chunk 1"):
+            list(source.chunks())
+
+    def test_noise_belongs_to_the_chunks(self):
+        with pytest.raises(DensityError, match="covariance cannot be given beside"):
+            as_source(lambda: iter([]), np.eye(2))
+
+    def test_mapped_arrays_of_other_lengths(self, tmp_path):
+        X, S = numbered(300)
+        with pytest.raises(DensityError, match="covariance has shape"):
+            as_source(mapped(tmp_path, X, "x.npy"), S[:200])
+
+    def test_chunks_must_be_alike(self):
+        source = as_source(lambda: iter([np.zeros((3, 2)), np.zeros((3, 4))]))
+        with pytest.raises(DensityError, match="4 columns"):
+            survey(source, np.random.default_rng(0), sample_rows=5, held_out_rows=0)
+
+    def test_chunks_must_all_have_noise(self):
+        with pytest.raises(DensityError, match="noise"):
+            joined([NoisyRows.from_input(np.zeros((3, 2))), NoisyRows.from_input(np.zeros((3, 2)), np.eye(2))])
