@@ -21,9 +21,8 @@ from celestepy._simd cimport (
     vd_sum,
     vd_zero_if_less,
 )
-from celestepy.density._cholesky cimport row_of
-from celestepy.density._normal cimport Group, Sums, Work, add_derivatives, log_density
-from celestepy.density._rows cimport Row, Rows, set_row
+from celestepy.density._normal cimport Group, Row, Sums, Work, nm_add, nm_log_density
+from celestepy.density._rows cimport Rows, row_of, set_row
 
 cdef extern from *:
     """
@@ -78,7 +77,7 @@ cdef class Scratch:
         cdef Py_ssize_t per_group = 1 + n_dims + row_of(n_dims)
         self.blocks[0] = vd_allocate((n + triangle) * sizeof(int))
         self.blocks[1] = vd_allocate((n + triangle + matrix) * sizeof(double))
-        self.blocks[2] = vd_allocate((5 * (n + 1) + 4 * triangle + n_groups * (1 + per_group)) * sizeof(vd))
+        self.blocks[2] = vd_allocate((4 * (n + 1) + 2 * triangle + n_groups * (1 + per_group)) * sizeof(vd))
         if self.blocks[0] == NULL or self.blocks[1] == NULL or self.blocks[2] == NULL:
             raise MemoryError
         self.row.n_dims = n_dims
@@ -91,10 +90,8 @@ cdef class Scratch:
         self.work.inverse_pivots = self.work.t + triangle + n + 1
         self.work.z = self.work.inverse_pivots + n + 1
         self.work.product = self.work.z + n + 1
-        self.work.unit = self.work.product + n + 1
-        self.work.scaled = self.work.unit + triangle
-        self.work.q = self.work.scaled + triangle
-        self.log_densities = self.work.q + triangle + n + 1
+        self.work.q = self.work.product + n + 1
+        self.log_densities = self.work.q + triangle
         self.sums.count = self.log_densities + n_groups
         self.sums.slope = self.sums.count + n_groups
         self.sums.curvature = self.sums.slope + n_groups * n_dims
@@ -153,7 +150,7 @@ cdef class Components:
         cdef double* lanes = <double*>s.log_densities
         for g in range(self.n_groups):
             group = self.group(g)
-            s.log_densities[g] = log_density(&s.row, &group, &s.work)
+            s.log_densities[g] = nm_log_density(&s.row, &group, &s.work)
         for g in range(self.n):
             largest = max(largest, lanes[g])
         shift = largest if largest > -INFINITY else 0.
@@ -228,7 +225,7 @@ cdef class Components:
             sums.count = s.sums.count + g
             sums.slope = s.sums.slope + g * self.n_dims
             sums.curvature = s.sums.curvature + g * row_of(self.n_dims)
-            add_derivatives(&s.row, &group, &s.work, responsibility * vd_splat(weight), &sums)
+            nm_add(&s.row, &group, &s.work, responsibility * vd_splat(weight), &sums)
 
     cdef void unpack(
         self, Scratch s, double[::1] counts, double[:, ::1] slopes, double[:, :, ::1] curvatures

@@ -4,7 +4,7 @@
 A column that is missing is left out: of the values, of the noise and, as a row, of the projection.
 """
 
-from celestepy.density._cholesky cimport row_of
+from celestepy.density._normal cimport Row
 
 cdef struct Rows:               # n rows of n_columns; each array by the distance of its rows, 0 if all share one
     Py_ssize_t n_columns
@@ -15,15 +15,9 @@ cdef struct Rows:               # n rows of n_columns; each array by the distanc
     const double* projections           # (n_columns, n_dims), or NULL for the identity
     Py_ssize_t values_step, observed_step, variances_step, covariances_step, projections_step
 
-cdef struct Row:
-    int d                       # observed columns
-    int n_dims                  # of the space without noise
-    bint projected
-    int* column                 # of each observed one
-    int* place                  # of each element of the triangle in that of a component
-    double* x
-    double* noise               # triangle
-    double* projection          # (d, n_dims)
+cdef inline Py_ssize_t row_of(Py_ssize_t a) noexcept nogil:
+    """Where row a of a triangle begins."""
+    return a * (a + 1) // 2
 
 
 cdef inline void observed_columns(const Rows* rows, Py_ssize_t i, Row* row) noexcept nogil:
@@ -60,6 +54,7 @@ cdef inline void set_row(const Rows* rows, Py_ssize_t i, Row* row) noexcept nogi
     observed_columns(rows, i, row)
     set_noise(rows, i, row)
     row.projected = rows.projections != NULL
+    row.shown = not row.projected and row.d == rows.n_columns
     for a in range(row.d):
         if row.projected:
             projection = rows.projections + i * rows.projections_step + row.column[a] * row.n_dims

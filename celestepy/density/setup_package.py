@@ -27,7 +27,7 @@ def _extension(name, flags=(), optional=False):
     return Extension(
         f"celestepy.density.{name}",
         [str(_HERE / f"{name}.pyx")],
-        include_dirs=[str(_VECTORS)],
+        include_dirs=[str(_HERE), str(_VECTORS)],
         depends=_headers(),
         extra_compile_args=[*_OPTIMISE, *flags] if _HAS_GNU_FLAGS else ["/O2"],
         optional=optional,
