@@ -1,0 +1,1 @@
+"""Deblending: every source of a patch of sky, apart from its neighbours."""
