@@ -1,6 +1,7 @@
 """Densities of quantities without noise from noisy, incomplete data: extreme deconvolution."""
 
 from celestepy.density.collapse import ComponentCollapseWarning
+from celestepy.density.conditional import RowMixtures
 from celestepy.density.extreme_deconvolution import ExtremeDeconvolution
 from celestepy.density.fits_rows import FitsRows
 from celestepy.density.mixture import GaussianMixture
@@ -14,5 +15,6 @@ __all__ = [
     "FitsRows",
     "GaussianMixture",
     "NoisyRows",
+    "RowMixtures",
     "TraceEntry",
 ]

@@ -4,6 +4,7 @@ from itertools import combinations
 
 import numpy as np
 from astropy.table import Table
+from scipy.special import expit
 
 from celestepy.density.milky_way import COLUMNS, milky_way
 from celestepy.density.noisy_rows import DensityError
@@ -137,7 +138,7 @@ def _error_at(magnitude, errors, rng):
 
 def _gaps(magnitude, rng):
     """Rows without parallax and proper motion: hardly any to G = 19, most at 21."""
-    return rng.random(len(magnitude)) < 0.87 / (1 + np.exp((20.35 - magnitude) / 0.3))
+    return rng.random(len(magnitude)) < 0.9 * expit((magnitude - 20.25) / 0.3)
 
 
 def _correlations(n, rng):

@@ -11,6 +11,7 @@ Lengths are kpc, velocities km/s, angles degrees.
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import expit
 
 from celestepy.density.mixture import GaussianMixture
 
@@ -37,7 +38,7 @@ class _Population:
     """One part of the Galaxy: its share of the stars that are seen, and the laws of its stars."""
 
     share: float
-    density: object  # of positions (n, 3), unnormalised
+    places: object  # (n, rng) -> (n, 3)
     rotation: float
     dispersion: tuple  # radial, azimuthal, vertical
     turnoff: float  # absolute magnitude of the brightest stars of the main sequence
@@ -57,20 +58,27 @@ class _Cloud:
 
 
 def _disc(length, height):
-    def density(positions):
-        radius = np.hypot(positions[:, 0], positions[:, 1])
-        return np.exp(-radius / length - np.abs(positions[:, 2]) / height)
+    """Places in an exponential disc."""
 
-    return density
+    def places(n, rng):
+        radius, angle = rng.gamma(2.0, length, n), rng.uniform(0, 2 * np.pi, n)
+        return np.stack([radius * np.cos(angle), radius * np.sin(angle), rng.laplace(0, height, n)], axis=1)
 
-
-def _halo(positions):
-    radius = np.sqrt(positions[:, 0] ** 2 + positions[:, 1] ** 2 + (positions[:, 2] / 0.7) ** 2)
-    return (radius + 1.0) ** -3
+    return places
 
 
-def _bulge(positions):
-    return np.exp(-0.5 * np.sum((positions / [1.3, 0.8, 0.5]) ** 2, axis=1))
+def _halo(n, rng):
+    """Places in a flattened halo whose density falls with the third power of the radius."""
+    radii = np.geomspace(0.05, 100, 400)
+    mass = np.cumsum(radii**3 / (1 + radii) ** 3)  # of shells of equal logarithmic width
+    radius = np.interp(rng.random(n), mass / mass[-1], radii)
+    direction = rng.standard_normal((n, 3))
+    return direction / np.linalg.norm(direction, axis=1, keepdims=True) * radius[:, None] * [1, 1, 0.7]
+
+
+def _bulge(n, rng):
+    """Places in a flattened Gaussian bulge."""
+    return rng.standard_normal((n, 3)) * [1.3, 0.8, 0.5]
 
 
 _POPULATIONS = (
@@ -138,23 +146,26 @@ def _halves(cell, scale):
     return cell[order[: len(cell) // 2]], cell[order[len(cell) // 2 :]]
 
 
-def _stars(population, n, rng, tries=30):
-    """Columns of stars of one population that are brighter than the limit, by resampling of trial stars."""
-    m = tries * n
-    absolute, color = _absolute_magnitudes(population, m, rng)
-    direction = rng.standard_normal((m, 3)) * [1, 1, 0.5]  # more of them at low latitudes, which the weight undoes
-    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    crowding = np.sum((direction / [1, 1, 0.5]) ** 2, axis=1) ** 1.5
-    log_range = np.log([0.03, 80.0])
-    distance = np.exp(rng.uniform(*log_range, m))
-    positions = _SUN + distance[:, None] * direction
-    extinction = _extinction(direction, distance)
+def _stars(population, n, rng):
+    """Columns of stars of one population: of many that are drawn, those that are brighter than the limit."""
+    found, number = [], 0
+    while number < n:
+        found.append(_visible(population, 4 * n + 1000, rng))
+        number += len(found[-1])
+    return np.concatenate(found)[:n]
+
+
+def _visible(population, n, rng):
+    positions = population.places(n, rng)
+    offset = positions - _SUN
+    distance = np.linalg.norm(offset, axis=1)
+    direction = offset / distance[:, None]
+    absolute, color = _absolute_magnitudes(population, n, rng)
+    extinction = _extinction(direction, distance, rng)
     magnitude = absolute + 5 * np.log10(distance) + 10 + extinction
-    weight = population.density(positions) * distance**3 * crowding
-    weight *= 1 / (1 + np.exp((magnitude - _LIMIT + 0.15) / 0.08))
-    keep = rng.choice(m, size=n, p=weight / weight.sum())
+    keep = rng.random(n) < expit((_LIMIT - 0.15 - magnitude) / 0.08)
+    color = color + 0.5 * extinction + 0.04 * rng.standard_normal(n)
     velocity = _velocities(population, positions[keep], rng) - _SUN_VELOCITY
-    color = color + 0.5 * extinction + 0.04 * rng.standard_normal(m)
     return _columns(direction[keep], distance[keep], velocity, color[keep], magnitude[keep])
 
 
@@ -177,12 +188,13 @@ def _absolute_magnitudes(population, n, rng):
     return absolute, color - population.blueing
 
 
-def _extinction(direction, distance):
-    """Magnitudes of extinction by a layer of dust 0.12 kpc thick, denser towards the centre."""
-    thickness = 0.12
+def _extinction(direction, distance, rng):
+    """Magnitudes of extinction by a patchy layer of dust 0.12 kpc thick, denser towards the centre."""
+    thickness, reach = 0.12, 4.0
     rise = np.maximum(np.abs(direction[:, 2]), 1e-6) / thickness
     length = -np.expm1(-distance * rise) / rise
-    return np.minimum(0.7 * np.exp(0.8 * direction[:, 0]) * np.minimum(length, 4.0), 6.0)
+    patches = np.exp(0.4 * rng.standard_normal(len(distance)))
+    return -0.7 * reach * np.expm1(-length / reach) * np.exp(0.8 * direction[:, 0]) * patches
 
 
 def _velocities(population, positions, rng):
