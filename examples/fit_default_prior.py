@@ -22,15 +22,9 @@ from astropy.io import fits
 from astropy.table import Table
 from scipy.optimize import minimize_scalar
 
+from celestepy.model.color_fit import ColorFit, color_errors, log_likelihood
 from celestepy.model.parameters import GALAXY, KINDS, STAR, Bands
-from celestepy.model.prior_fit import (
-    ColorFit,
-    color_errors,
-    fit_axis_ratio,
-    fit_dev_fraction,
-    fit_radius,
-    log_likelihood,
-)
+from celestepy.model.prior_fit import fit_axis_ratio, fit_dev_fraction, fit_radius
 from celestepy.model.prior_laws import LogisticBeta
 from celestepy.model.priors import GalaxyPrior, Prior, StarPrior
 

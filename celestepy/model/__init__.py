@@ -1,15 +1,15 @@
 """The model: what made the pixels. Parameters, transforms, profiles, priors and the pixel kernel."""
 
+from celestepy.model.color_fit import ColorFit, color_errors, log_likelihood
 from celestepy.model.color_mixture import ColorMixture
 from celestepy.model.parameters import GALAXY, KINDS, PARAMETERS, STAR, Bands, Parameter, parameter_names
 from celestepy.model.pixel_rate import SceneLikelihood, available_kernels, kernel_name
 from celestepy.model.prior_fit import (
-    ColorFit,
-    color_errors,
     fit_axis_ratio,
     fit_dev_fraction,
+    fit_normal_counts,
+    fit_power_counts,
     fit_radius,
-    log_likelihood,
 )
 from celestepy.model.prior_laws import AxisRatioLaw, LogisticBeta, Normal, RadiusLaw
 from celestepy.model.priors import GalaxyPrior, Prior, StarPrior
@@ -43,6 +43,8 @@ __all__ = [
     "curvature",
     "fit_axis_ratio",
     "fit_dev_fraction",
+    "fit_normal_counts",
+    "fit_power_counts",
     "fit_radius",
     "from_catalog",
     "kernel_name",

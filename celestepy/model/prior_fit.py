@@ -1,183 +1,104 @@
-"""Fitting the laws of a prior to a catalogue: deep photometry in, `celestepy.model.prior_laws` out.
+"""Fitting the laws of flux and shape of a prior: `celestepy.model.prior_laws` from measurements or posterior draws.
 
-Colours are fitted by extreme deconvolution (Bovy, Hogg & Roweis 2011): an expectation-maximisation in which
-each object has its own error covariance, so that the mixture describes the true colours and not the
-photometry. A missing band is an error far larger than any colour.
+Every fit takes weights, the numbers of sources that the rows stand for: draws from the posterior of a source share
+its one source among them. Colours are fitted in `celestepy.model.color_fit`.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
-from scipy.optimize import minimize
+from scipy.optimize import minimize, minimize_scalar
 from scipy.special import betainc, betaln
 
-from celestepy.model.color_mixture import ColorMixture
-from celestepy.model.prior_laws import AxisRatioLaw, LogisticBeta, RadiusLaw
+from celestepy.model.prior_laws import AxisRatioLaw, LogisticBeta, Normal, RadiusLaw
 
-__all__ = ["ColorFit", "color_errors", "fit_axis_ratio", "fit_dev_fraction", "fit_radius", "log_likelihood"]
+__all__ = ["fit_axis_ratio", "fit_dev_fraction", "fit_logit_dev", "fit_normal_counts", "fit_power_counts", "fit_radius"]
+
+_CELLS = 600  # of the histograms that stand for the values where a likelihood is maximised again and again
+_STEEPNESS = (0.02, 4.0)  # of the counts per unit log flux; 0.6 per magnitude, the Euclidean value, is 1.5
+_WIDTH = (0.2, 4.0)  # of a normal law of the log flux
+_EXPONENTS = (-3.0, 3.0)  # logarithms of those of a Beta law
 
 
-def color_errors(fractional_errors):
-    """Covariances of adjacent-band colours from the fractional flux errors of the bands.
+def fit_power_counts(log_flux, weights=None, *, faint_limit, turnover, softness=0.25):
+    """Power law of the counts, of highest likelihood for the sources above a limit.
 
     Parameters
     ----------
-    fractional_errors : (n, B) array
-        Flux error over flux; large (10, say) where a band was not measured.
+    log_flux : (n,) array
+        ln(flux / nmgy); values below the limit are not looked at.
+    weights : (n,) array, optional
+        Sources that each value stands for; one by default.
+    faint_limit : float
+        Log flux down to which all sources are present.
+    turnover : float
+        Log flux, below the limit, at which the counts are to fall off. The data do not tell it: it only keeps the law
+        proper.
+    softness : float
+        Width of the turnover.
 
     Returns
     -------
-    (n, B - 1, B - 1) array
-        Covariances of ``ln(f_{b+1} / f_b)``: neighbouring colours share a band with opposite signs.
+    LogisticBeta
+        Counts go as exp(-b / scale log_flux) above the turnover and as a power 1 / scale of the flux below.
     """
-    variance = np.asarray(fractional_errors, dtype=float)**2
-    n_colors = variance.shape[1] - 1
-    difference = np.eye(n_colors, n_colors + 1, k=1) - np.eye(n_colors, n_colors + 1)
-    return np.einsum("ab,nb,cb->nac", difference, variance, difference)
+    values, counts = _above(log_flux, weights, faint_limit)
+
+    def law(steepness):
+        return LogisticBeta(1.0, float(steepness) * softness, float(turnover), softness)
+
+    def loss(steepness):
+        trial = law(steepness)
+        return counts.sum() * np.log(trial.share_above(faint_limit)) - counts @ trial.log_density(values)
+
+    return law(minimize_scalar(loss, bounds=_STEEPNESS, method="bounded").x)
 
 
-def log_likelihood(mixture, colors, errors, log_flux):
-    """Log density of each noisy colour vector under a mixture of true colours, shape (n,).
+def fit_normal_counts(log_flux, weights=None, *, faint_limit, lowest_mean):
+    """Log-normal law of the fluxes, of highest likelihood for the sources above a limit.
 
     Parameters
     ----------
-    mixture : ColorMixture
-        Law of the true colours.
-    colors, errors, log_flux : (n, C), (n, C, C), (n,) arrays
-        Measured colours, their error covariances, and log fluxes.
+    log_flux, weights, faint_limit
+        As for `fit_power_counts`.
+    lowest_mean : float
+        Log flux below which the mean is not looked for: of a law that is seen in its tail alone, the data tell
+        neither the mean nor how many sources there are in all.
 
     Returns
     -------
-    (n,) array
-        Log densities.
+    Normal
+        The whole law, of which the sources above the limit are the bright part.
     """
-    return np.logaddexp.reduce(_component_logs(mixture, colors, errors, log_flux)[0], axis=1)
+    values, counts = _above(log_flux, weights, faint_limit)
+
+    def law(parameters):
+        mean = lowest_mean + np.exp(np.clip(parameters[0], -5.0, 3.0))
+        return Normal(float(mean), float(np.clip(np.exp(parameters[1]), *_WIDTH)))
+
+    def loss(parameters):
+        trial = law(parameters)
+        return counts.sum() * np.log(trial.share_above(faint_limit)) - counts @ trial.log_density(values)
+
+    mean = np.average(values, weights=counts)
+    start = [np.log(max(mean - lowest_mean, 0.1)), 0.0]
+    return law(minimize(loss, start, method="Nelder-Mead", options={"xatol": 1e-4, "fatol": 1e-4}).x)
 
 
-def _component_logs(mixture, colors, errors, log_flux):
-    """Weighted log densities (n, J), precisions (n, J, C, C) and offsets (n, J, C) of the noisy data."""
-    offsets = colors[:, None, :] - mixture.centres(log_flux)
-    total = errors[:, None] + mixture.covariances
-    precisions = np.linalg.inv(total)
-    log_det = np.linalg.slogdet(total)[1]
-    chi2 = np.einsum("nja,njab,njb->nj", offsets, precisions, offsets)
-    logs = np.log(mixture.weights) - 0.5 * (chi2 + log_det + colors.shape[1] * np.log(2 * np.pi))
-    return logs, precisions, offsets
+def _above(log_flux, weights, faint_limit):
+    log_flux = np.asarray(log_flux, dtype=float)
+    above = log_flux > faint_limit
+    if not above.any():
+        raise ValueError(f"log_flux has no value above the faint limit of {faint_limit:.3g}; give a fainter limit")
+    return _histogram(log_flux[above], None if weights is None else np.asarray(weights)[above])
 
 
-@dataclass(frozen=True)
-class ColorFit:
-    """Settings of a fit of a colour mixture by extreme deconvolution.
-
-    Parameters
-    ----------
-    n_components : int
-        Number of Gaussians, beside the outlier component.
-    slope : float
-        Standard deviation expected of the changes of colour per unit log flux, which holds them near zero; 0
-        for no change.
-    width : float
-        Intrinsic scatter towards which covariances are regularised (natural-log units).
-    strength : float
-        Weight of that regularisation, in objects for each component.
-    n_starts, n_iterations : int
-        Random starts, of which the best is kept, and iterations of each.
-    outlier_weight, outlier_scale : float
-        Weight of one fixed broad Gaussian, which keeps rare objects possible; 0 for none. It has the mean of
-        the whole mixture, and its covariance times the square of `outlier_scale`.
-    """
-
-    n_components: int
-    slope: float = 0.0
-    width: float = 0.05
-    strength: float = 3.0
-    n_starts: int = 8
-    n_iterations: int = 200
-    outlier_weight: float = 0.0
-    outlier_scale: float = 2.0
-
-    def fit(self, colors, errors, log_flux, *, pivot=0.0, rng):
-        """Fit a mixture of the true colours.
-
-        Parameters
-        ----------
-        colors : (n, C) array
-            Measured natural-log flux ratios.
-        errors : (n, C, C) array
-            Their error covariances, such as `color_errors` gives.
-        log_flux : (n,) array
-            Log flux of each object in the reference band.
-        pivot : float
-            Log flux at which the means are stated.
-        rng : numpy.random.Generator
-            Source of the random starts.
-
-        Returns
-        -------
-        ColorMixture
-            The mixture of highest penalised likelihood among the starts.
-        """
-        best, best_score = None, -np.inf
-        for _ in range(self.n_starts):
-            mixture = self._start(colors, errors, pivot, rng)
-            for _ in range(self.n_iterations):
-                mixture = self._step(mixture, colors, errors, log_flux)
-            score = log_likelihood(mixture, colors, errors, log_flux).sum()
-            if score > best_score:
-                best, best_score = mixture, score
-        return self._with_outliers(best)
-
-    def _start(self, colors, errors, pivot, rng):
-        typical = np.trace(errors, axis1=1, axis2=2)
-        seen = np.flatnonzero(typical <= np.median(typical))
-        means = colors[rng.choice(seen, self.n_components, replace=False)]
-        spread = np.cov(colors[seen], rowvar=False) / self.n_components
-        spread += self.width**2 * np.eye(colors.shape[1])
-        weights = np.full(self.n_components, 1 / self.n_components)
-        return ColorMixture(weights, means, np.tile(spread, (self.n_components, 1, 1)), pivot=pivot)
-
-    def _step(self, mixture, colors, errors, log_flux):
-        """One expectation-maximisation step."""
-        logs, precisions, offsets = _component_logs(mixture, colors, errors, log_flux)
-        shares = np.exp(logs - logs.max(axis=1, keepdims=True))
-        shares /= shares.sum(axis=1, keepdims=True)
-        gain = np.einsum("jab,njbc->njac", mixture.covariances, precisions)
-        expected = mixture.centres(log_flux) + np.einsum("njab,njb->nja", gain, offsets)
-        spread = mixture.covariances - np.einsum("njab,jbc->njac", gain, mixture.covariances)
-        counts = shares.sum(axis=0) + 1e-6
-        means, slopes = self._lines(mixture, shares, expected, log_flux - mixture.pivot)
-        rest = expected - means - np.multiply.outer(log_flux - mixture.pivot, slopes)
-        scatter = np.einsum("nj,njab->jab", shares, spread + rest[..., :, None] * rest[..., None, :])
-        scatter += self.strength * self.width**2 * np.eye(colors.shape[1])
-        covariances = scatter / (counts + self.strength)[:, None, None]
-        weights = (counts + 1.0) / (counts + 1.0).sum()
-        return ColorMixture(weights, means, covariances, slopes, mixture.pivot)
-
-    def _lines(self, mixture, shares, expected, x):
-        """Weighted least-squares lines of the colours over the log flux: means and slopes, (J, C) each."""
-        counts = shares.sum(axis=0) + 1e-6
-        centre = np.einsum("nj,nja->ja", shares, expected) / counts[:, None]
-        if self.slope == 0:
-            return centre, np.zeros_like(centre)
-        x_centre = (shares.T @ x / counts)[:, None]
-        dx = x[:, None] - x_centre.T
-        variance = np.diagonal(mixture.covariances, axis1=1, axis2=2)
-        slopes = np.einsum("nj,nj,nja->ja", shares, dx, expected - centre)
-        slopes /= np.einsum("nj,nj->j", shares, dx**2)[:, None] + variance / self.slope**2
-        return centre - slopes * x_centre, slopes
-
-    def _with_outliers(self, mixture):
-        if self.outlier_weight == 0:
-            return mixture
-        weights = np.append(mixture.weights * (1 - self.outlier_weight), self.outlier_weight)
-        means = np.vstack([mixture.means, mixture.mean])
-        broad = self.outlier_scale**2 * mixture.covariance
-        slopes = np.vstack([mixture.slopes, mixture.slope])
-        covariances = np.concatenate([mixture.covariances, broad[None]])
-        return ColorMixture(weights, means, covariances, slopes, mixture.pivot)
+def _histogram(values, weights):
+    """Middles and weights of fine bins, those of weight zero left out."""
+    counts, edges = np.histogram(values, _CELLS, weights=weights)
+    used = counts > 0
+    return (0.5 * (edges[:-1] + edges[1:]))[used], counts[used].astype(float)
 
 
-def fit_radius(log_radius, log_flux, pivot, errors=0.0):
+def fit_radius(log_radius, log_flux, pivot, errors=0.0, weights=None, *, slope=None):
     """Normal law of log radii about a line in the log flux, by maximum likelihood with known errors.
 
     Parameters
@@ -188,6 +109,10 @@ def fit_radius(log_radius, log_flux, pivot, errors=0.0):
         Log flux at which the mean is stated.
     errors : float or (n,) array
         Standard errors of log_radius.
+    weights : (n,) array, optional
+        Sources that each value stands for; one by default.
+    slope : float, optional
+        The slope, where it is not to be fitted.
 
     Returns
     -------
@@ -195,18 +120,31 @@ def fit_radius(log_radius, log_flux, pivot, errors=0.0):
         The intrinsic law.
     """
     x = log_flux - pivot
+    weights = np.ones(len(x)) if weights is None else weights
+    if not np.any(errors):
+        return _radius_without_errors(log_radius, x, pivot, weights, slope)
 
     def loss(values):
         variance = np.exp(2 * values[2]) + np.asarray(errors)**2
-        return np.sum((log_radius - values[0] - values[1] * x)**2 / variance + np.log(variance))
+        line = values[0] + (values[1] if slope is None else slope) * x
+        return np.sum(weights * ((log_radius - line)**2 / variance + np.log(variance)))
 
-    slope, mean = np.polyfit(x, log_radius, 1)
-    start = [mean, slope, np.log(np.std(log_radius - mean - slope * x))]
-    mean, slope, log_sd = minimize(loss, start, method="Nelder-Mead").x
-    return RadiusLaw(mean=float(mean), sd=float(np.exp(log_sd)), slope=float(slope), pivot=float(pivot))
+    without = _radius_without_errors(log_radius, x, pivot, weights, slope)
+    start = [without.mean, without.slope, np.log(without.sd)]
+    mean, fitted, log_sd = minimize(loss, start, method="Nelder-Mead").x
+    return RadiusLaw(float(mean), float(np.exp(log_sd)), float(fitted if slope is None else slope), float(pivot))
 
 
-def fit_axis_ratio(axis_ratio, softening=0.2, lowest=0.0):
+def _radius_without_errors(log_radius, x, pivot, weights, slope):
+    total = weights.sum()
+    x_mean, y_mean = weights @ x / total, weights @ log_radius / total
+    if slope is None:
+        slope = weights @ ((x - x_mean) * (log_radius - y_mean)) / (weights @ (x - x_mean)**2)
+    sd = np.sqrt(weights @ (log_radius - y_mean - slope * (x - x_mean))**2 / total)
+    return RadiusLaw(float(y_mean - slope * x_mean), float(sd), float(slope), float(pivot))
+
+
+def fit_axis_ratio(axis_ratio, softening=0.2, lowest=0.0, weights=None):
     """Axis-ratio law of highest likelihood.
 
     Parameters
@@ -217,28 +155,32 @@ def fit_axis_ratio(axis_ratio, softening=0.2, lowest=0.0):
         Smoothing length of `AxisRatioLaw`.
     lowest : float
         Axis ratios below this, which faint photometry invents, are only counted as being below.
+    weights : (n,) array, optional
+        Sources that each value stands for; one by default.
 
     Returns
     -------
     AxisRatioLaw
         The law.
     """
+    weights = np.ones(len(axis_ratio)) if weights is None else weights
     censored = axis_ratio <= lowest
-    h = np.hypot(np.log(np.maximum(axis_ratio, lowest)), softening)
-    floor = np.exp(-h.max())
+    n_below = weights[censored].sum()
+    floor = np.exp(-np.hypot(np.log(lowest), softening)) if lowest > 0 else 0.0
+    h, counts = _histogram(np.hypot(np.log(axis_ratio[~censored]), softening), weights[~censored])
 
     def loss(values):
-        a, b = np.exp(values)
+        a, b = np.exp(np.clip(values, *_EXPONENTS))
         normalisation = betaln(a, b) + np.log(betainc(a, b, np.exp(-softening)))
-        seen = np.sum((-a * h + (b - 1) * np.log(-np.expm1(-h)))[~censored])
-        below = np.log(betainc(a, b, floor)) + betaln(a, b) if censored.any() else 0.0
-        return len(h) * normalisation - seen - censored.sum() * below
+        seen = counts @ (-a * h + (b - 1) * np.log(-np.expm1(-h)))
+        below = np.log(betainc(a, b, floor)) + betaln(a, b) if n_below > 0 else 0.0
+        return (counts.sum() + n_below) * normalisation - seen - n_below * below
 
-    a, b = np.exp(minimize(loss, [0.7, 0.5], method="Nelder-Mead").x)
+    a, b = np.exp(np.clip(minimize(loss, [0.7, 0.5], method="Nelder-Mead").x, *_EXPONENTS))
     return AxisRatioLaw(float(a), float(b), softening)
 
 
-def fit_dev_fraction(dev_fraction, margin=0.05):
+def fit_dev_fraction(dev_fraction, margin=0.05, weights=None):
     """Beta law of the de Vaucouleurs fraction of highest likelihood.
 
     Parameters
@@ -247,19 +189,47 @@ def fit_dev_fraction(dev_fraction, margin=0.05):
         Fractions in [0, 1]; many pipelines clip them, so those within `margin` of an end are only counted.
     margin : float
         Width of the censored ends.
+    weights : (n,) array, optional
+        Sources that each value stands for; one by default.
 
     Returns
     -------
     LogisticBeta
         The law of the logit.
     """
-    low, high = (dev_fraction <= margin).sum(), (dev_fraction >= 1 - margin).sum()
-    inside = dev_fraction[(dev_fraction > margin) & (dev_fraction < 1 - margin)]
+    weights = np.ones(len(dev_fraction)) if weights is None else weights
+    low, high = weights[dev_fraction <= margin].sum(), weights[dev_fraction >= 1 - margin].sum()
+    inside = (dev_fraction > margin) & (dev_fraction < 1 - margin)
+    sums = (weights[inside] @ part(dev_fraction[inside]) for part in (np.log, lambda t: np.log1p(-t)))
+    return _beta_law(*sums, weights[inside].sum(), low, high, margin)
 
+
+def fit_logit_dev(logit_dev, weights):
+    """Beta law of the de Vaucouleurs fraction of highest likelihood, from posterior draws of its logit.
+
+    Parameters
+    ----------
+    logit_dev : (n,) array
+        ln(t / (1 - t)), any real number.
+    weights : (n,) array
+        Sources that each value stands for.
+
+    Returns
+    -------
+    LogisticBeta
+        The law of the logit.
+    """
+    sums = (-(weights @ np.logaddexp(0.0, sign * logit_dev)) for sign in (-1, 1))
+    return _beta_law(*sums, weights.sum())
+
+
+def _beta_law(sum_log, sum_log_rest, inside, low=0.0, high=0.0, margin=0.0):
+    """Beta law from the sums of ln t and ln(1 - t), and the numbers within the margins at either end."""
     def loss(values):
-        a, b = np.exp(values)
-        seen = np.sum((a - 1) * np.log(inside) + (b - 1) * np.log1p(-inside)) - inside.size * betaln(a, b)
-        return -seen - low * np.log(betainc(a, b, margin)) - high * np.log(betainc(b, a, margin))
+        a, b = np.exp(np.clip(values, *_EXPONENTS))
+        seen = (a - 1) * sum_log + (b - 1) * sum_log_rest - inside * betaln(a, b)
+        ends = (low * np.log(betainc(a, b, margin)) + high * np.log(betainc(b, a, margin))) if low + high > 0 else 0.0
+        return -seen - ends
 
-    a, b = np.exp(minimize(loss, [-0.5, -0.5], method="Nelder-Mead").x)
+    a, b = np.exp(np.clip(minimize(loss, [-0.5, -0.5], method="Nelder-Mead").x, *_EXPONENTS))
     return LogisticBeta(float(a), float(b))
