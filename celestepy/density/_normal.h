@@ -13,11 +13,15 @@
 
 #include "_cholesky.h"
 
+/* How a row shows the space without noise */
+#define NM_SOME 0               /* some of its dimensions */
+#define NM_ALL 1                /* all of them, in order */
+#define NM_PROJECTED 2
+
 typedef struct {                /* one row of data, what is missing left out */
     int d;                      /* values */
     int n_dims;                 /* of the space without noise */
-    int shown;                  /* every dimension of that space is a value, in order */
-    int projected;
+    int shows;
     int *column;                /* dimension of each value, unless projected */
     int *place;                 /* of each element of the row's triangle in that of a component */
     double *x;
@@ -38,45 +42,68 @@ typedef struct {                /* over rows, of the weights and of the derivati
 } Sums;
 
 typedef struct {                /* memory where d is no constant */
-    vd *t;
+    vd *t;                      /* triangle and a row */
     vd *inverse_pivots;
     vd *z;
-    vd *q;
-    vd *product;
+    vd *q;                      /* triangle */
+    vd *product;                /* (max of d and n_dims,) */
 } Work;
 
 /* T and, as its last row, the residual */
-VD_INLINE void nm_select(const int d, const int shown, const Row *row, const Group *g, vd *t) {
+VD_INLINE void nm_select(const int d, const int shows, const Row *row, const Group *g, vd *t) {
     CH_UNROLLED for (int a = 0; a < d; a++) {
         CH_UNROLLED for (int b = 0; b <= a; b++) {
             const int e = ROW(a) + b;
-            t[e] = g->covariance[shown ? e : row->place[e]] + vd_splat(row->noise[e]);
+            t[e] = g->covariance[shows == NM_ALL ? e : row->place[e]] + vd_splat(row->noise[e]);
         }
-        t[ROW(d) + a] = vd_splat(row->x[a]) - g->mean[shown ? a : row->column[a]];
+        t[ROW(d) + a] = vd_splat(row->x[a]) - g->mean[shows == NM_ALL ? a : row->column[a]];
     }
 }
 
-/* The same through a projection */
-static inline void nm_project(const Row *row, const Group *g, vd *t, vd *product) {
-    const int n = row->n_dims;
+/* The same through a projection, of a space of n dimensions; `product` is a row of R V. */
+VD_INLINE void nm_project_from(const int n, const Row *row, const Group *g, vd *t, vd *product) {
     for (int a = 0; a < row->d; a++) {
         const double *ra = row->projection + a * n;
         vd residual = vd_splat(row->x[a]);
-        for (int q = 0; q < n; q++) {
+        CH_UNROLLED for (int q = 0; q < n; q++) {
             vd total = vd_splat(0.);
-            for (int r = 0; r <= q; r++) total = total + vd_splat(ra[r]) * g->covariance[ROW(q) + r];
-            for (int r = q + 1; r < n; r++) total = total + vd_splat(ra[r]) * g->covariance[ROW(r) + q];
+            CH_UNROLLED for (int r = 0; r < n; r++)
+                total = total + vd_splat(ra[r]) * g->covariance[r <= q ? ROW(q) + r : ROW(r) + q];
             product[q] = total;
             residual = residual - vd_splat(ra[q]) * g->mean[q];
         }
         for (int b = 0; b <= a; b++) {
             const double *rb = row->projection + b * n;
             vd total = vd_splat(row->noise[ROW(a) + b]);
-            for (int q = 0; q < n; q++) total = total + vd_splat(rb[q]) * product[q];
+            CH_UNROLLED for (int q = 0; q < n; q++) total = total + vd_splat(rb[q]) * product[q];
             t[ROW(a) + b] = total;
         }
         t[ROW(row->d) + a] = residual;
     }
+}
+
+#define NM_CASE(N)                                      \
+    case N: {                                           \
+        vd product[N];                                  \
+        nm_project_from(N, row, g, work->t, product);   \
+        break;                                          \
+    }
+
+static void nm_project(const Row *row, const Group *g, const Work *work) {
+    switch (row->n_dims) {
+        NM_CASE(1) NM_CASE(2) NM_CASE(3) NM_CASE(4) NM_CASE(5) NM_CASE(6) NM_CASE(7) NM_CASE(8)
+        default: nm_project_from(row->n_dims, row, g, work->t, work->product);
+    }
+}
+#undef NM_CASE
+
+VD_INLINE void nm_fill(const int d, const int shows, const Row *row, const Group *g, const Work *work, vd *t) {
+    if (shows != NM_PROJECTED) {
+        nm_select(d, shows, row, g, t);
+        return;
+    }
+    nm_project(row, g, work);
+    if (t != work->t) CH_UNROLLED for (int e = 0; e < ROW(d) + d; e++) t[e] = work->t[e];
 }
 
 /* log(weight) + log N(x | R m, T) + d / 2 log(2 pi), from T and the residual */
@@ -86,10 +113,12 @@ VD_INLINE vd nm_finish(const int d, const Group *g, vd *t, vd *inverse_pivots, v
     return g->log_weight[0] - vd_splat(.5) * (log_determinant + quadratic);
 }
 
-/* From the factors, z and q = w (z z' - T^-1); the factors become L^-1. */
+/* From the factors, z and q = w (z z' - T^-1); the factors become L^-1. Where w is 0 so is z: the square of the
+ * distance to a component that is far in its own units may overflow. */
 VD_INLINE void nm_derivatives(const int d, vd weight, vd *t, const vd *inverse_pivots, vd *z, vd *q) {
     CH_UNROLLED for (int a = 0; a < d; a++) z[a] = t[ROW(d) + a];
     ch_solve_transposed(d, t, z);
+    CH_UNROLLED for (int a = 0; a < d; a++) z[a] = vd_zero_if_less(weight, vd_splat(1e-300), z[a]);
     ch_invert(d, t);
     CH_UNROLLED for (int a = 0; a < d; a++)
         CH_UNROLLED for (int b = 0; b <= a; b++)
@@ -97,102 +126,104 @@ VD_INLINE void nm_derivatives(const int d, vd weight, vd *t, const vd *inverse_p
 }
 
 VD_INLINE void nm_add_selected(
-    const int d, const int shown, const Row *row, vd weight, const vd *z, const vd *q, Sums *sums
+    const int d, const int shows, const Row *row, vd weight, const vd *z, const vd *q, Sums *sums
 ) {
-    *sums->count = *sums->count + weight;
     CH_UNROLLED for (int a = 0; a < d; a++) {
-        vd *slope = sums->slope + (shown ? a : row->column[a]);
+        vd *slope = sums->slope + (shows == NM_ALL ? a : row->column[a]);
         *slope = *slope + weight * z[a];
         CH_UNROLLED for (int b = 0; b <= a; b++) {
             const int e = ROW(a) + b;
-            vd *curvature = sums->curvature + (shown ? e : row->place[e]);
+            vd *curvature = sums->curvature + (shows == NM_ALL ? e : row->place[e]);
             *curvature = *curvature + q[e];
         }
     }
 }
 
-/* Slope R' z and curvature R' q R */
-static inline void nm_add_projected(
-    const Row *row, vd weight, const vd *z, const vd *q, vd *product, Sums *sums
+/* Slope R' z and curvature R' q R; `product` is a column of q R. */
+VD_INLINE void nm_add_projected(
+    const int d, const Row *row, vd weight, const vd *z, const vd *q, vd *product, Sums *sums
 ) {
-    const int n = row->n_dims, d = row->d;
-    const double *r = row->projection;
-    *sums->count = *sums->count + weight;
+    const int n = row->n_dims;
     for (int j = 0; j < n; j++) {
+        const double *r = row->projection + j;
         vd slope = vd_splat(0.);
-        for (int a = 0; a < d; a++) {           /* column j of q R */
+        CH_UNROLLED for (int a = 0; a < d; a++) {
             vd total = vd_splat(0.);
-            for (int b = 0; b <= a; b++) total = total + vd_splat(r[b * n + j]) * q[ROW(a) + b];
-            for (int b = a + 1; b < d; b++) total = total + vd_splat(r[b * n + j]) * q[ROW(b) + a];
+            CH_UNROLLED for (int b = 0; b < d; b++)
+                total = total + vd_splat(r[b * n]) * q[b <= a ? ROW(a) + b : ROW(b) + a];
             product[a] = total;
-            slope = slope + vd_splat(r[a * n + j]) * z[a];
+            slope = slope + vd_splat(r[a * n]) * z[a];
         }
         sums->slope[j] = sums->slope[j] + weight * slope;
         for (int i = j; i < n; i++) {
             vd total = sums->curvature[ROW(i) + j];
-            for (int a = 0; a < d; a++) total = total + vd_splat(r[a * n + i]) * product[a];
+            r = row->projection + i;
+            CH_UNROLLED for (int a = 0; a < d; a++) total = total + vd_splat(r[a * n]) * product[a];
             sums->curvature[ROW(i) + j] = total;
         }
     }
 }
 
-/* The functions below for up to MOST values in memory of their own, which becomes registers. */
-#define NM_OF_CONSTANT(D, SHOWN)                                                                            \
-    static vd nm_log_density_##D##_##SHOWN(const Row *row, const Group *g) {                                \
-        vd t[ROW(D + 1)], inverse_pivots[D], c[D + 1];                                                      \
-        nm_select(D, SHOWN, row, g, t);                                                                     \
-        return nm_finish(D, g, t, inverse_pivots, c);                                                       \
-    }                                                                                                       \
-    static void nm_add_##D##_##SHOWN(const Row *row, const Group *g, vd weight, Sums *sums) {               \
-        vd t[ROW(D + 1)], inverse_pivots[D], z[D + 1], q[ROW(D)];                                           \
-        nm_select(D, SHOWN, row, g, t);                                                                     \
-        nm_finish(D, g, t, inverse_pivots, z);                                                              \
-        nm_derivatives(D, weight, t, inverse_pivots, z, q);                                                 \
-        nm_add_selected(D, SHOWN, row, weight, z, q, sums);                                                 \
-    }
-#define NM_OF_DIMENSION(D) NM_OF_CONSTANT(D, 0) NM_OF_CONSTANT(D, 1)
-NM_OF_DIMENSION(1)
-NM_OF_DIMENSION(2)
-NM_OF_DIMENSION(3)
-NM_OF_DIMENSION(4)
-NM_OF_DIMENSION(5)
-NM_OF_DIMENSION(6)
-NM_OF_DIMENSION(7)
-NM_OF_DIMENSION(8)
+/* One row and group, in memory that becomes registers where d is a constant */
+VD_INLINE vd nm_density(
+    const int d, const int shows, const Row *row, const Group *g, const Work *work, vd *t, vd *inverse_pivots, vd *z
+) {
+    nm_fill(d, shows, row, g, work, t);
+    return nm_finish(d, g, t, inverse_pivots, z);
+}
 
-#define NM_CASE(D, NAME, ...) \
-    case D: return row->shown ? NAME##_##D##_1(__VA_ARGS__) : NAME##_##D##_0(__VA_ARGS__);
-#define NM_CASES(NAME, ...) \
-    switch (row->projected ? 0 : row->d) { \
-        NM_CASE(1, NAME, __VA_ARGS__) NM_CASE(2, NAME, __VA_ARGS__) NM_CASE(3, NAME, __VA_ARGS__) \
-        NM_CASE(4, NAME, __VA_ARGS__) NM_CASE(5, NAME, __VA_ARGS__) NM_CASE(6, NAME, __VA_ARGS__) \
-        NM_CASE(7, NAME, __VA_ARGS__) NM_CASE(8, NAME, __VA_ARGS__) \
-        default: break; \
+VD_INLINE void nm_add_density(
+    const int d, const int shows, const Row *row, const Group *g, const Work *work, vd weight, Sums *sums,
+    vd *t, vd *inverse_pivots, vd *z, vd *q, vd *product
+) {
+    nm_density(d, shows, row, g, work, t, inverse_pivots, z);
+    nm_derivatives(d, weight, t, inverse_pivots, z, q);
+    *sums->count = *sums->count + weight;
+    if (shows == NM_PROJECTED)
+        nm_add_projected(d, row, weight, z, q, product, sums);
+    else
+        nm_add_selected(d, shows, row, weight, z, q, sums);
+}
+
+#define NM_OF_CONSTANTS(D, SHOWS)                                                                              \
+    static vd nm_log_density_##D##_##SHOWS(const Row *row, const Group *g, const Work *work) {                 \
+        vd t[ROW(D + 1)], inverse_pivots[D], z[D + 1];                                                         \
+        return nm_density(D, SHOWS, row, g, work, t, inverse_pivots, z);                                       \
+    }                                                                                                          \
+    static void nm_add_##D##_##SHOWS(const Row *row, const Group *g, const Work *work, vd weight, Sums *sums) { \
+        vd t[ROW(D + 1)], inverse_pivots[D], z[D + 1], q[ROW(D)], product[D];                                  \
+        nm_add_density(D, SHOWS, row, g, work, weight, sums, t, inverse_pivots, z, q, product);                \
     }
+
+#define NM_ALL_KINDS(DO, D) DO(D, 0) DO(D, 1) DO(D, 2)
+#define NM_EVERY(DO)                                                                            \
+    NM_ALL_KINDS(DO, 1) NM_ALL_KINDS(DO, 2) NM_ALL_KINDS(DO, 3) NM_ALL_KINDS(DO, 4)             \
+    NM_ALL_KINDS(DO, 5) NM_ALL_KINDS(DO, 6) NM_ALL_KINDS(DO, 7) NM_ALL_KINDS(DO, 8)
+
+NM_EVERY(NM_OF_CONSTANTS)
 
 /* log(weight) + log N(x | R m, T) + d / 2 log(2 pi) */
 static inline vd nm_log_density(const Row *row, const Group *g, const Work *work) {
-    NM_CASES(nm_log_density, row, g)
-    if (row->projected)
-        nm_project(row, g, work->t, work->product);
-    else
-        nm_select(row->d, 0, row, g, work->t);
-    return nm_finish(row->d, g, work->t, work->inverse_pivots, work->z);
+#define NM_CASE(D, SHOWS) case 4 * D + SHOWS: return nm_log_density_##D##_##SHOWS(row, g, work);
+    switch (4 * row->d + row->shows) {
+        NM_EVERY(NM_CASE)
+        default: return nm_density(row->d, row->shows, row, g, work, work->t, work->inverse_pivots, work->z);
+    }
+#undef NM_CASE
 }
 
 /* Add the derivatives of the row's log density under each component, times the weights. */
 static inline void nm_add(const Row *row, const Group *g, const Work *work, vd weight, Sums *sums) {
-    NM_CASES(nm_add, row, g, weight, sums)
-    if (row->projected)
-        nm_project(row, g, work->t, work->product);
-    else
-        nm_select(row->d, 0, row, g, work->t);
-    nm_finish(row->d, g, work->t, work->inverse_pivots, work->z);
-    nm_derivatives(row->d, weight, work->t, work->inverse_pivots, work->z, work->q);
-    if (row->projected)
-        nm_add_projected(row, weight, work->z, work->q, work->product, sums);
-    else
-        nm_add_selected(row->d, 0, row, weight, work->z, work->q, sums);
+#define NM_CASE(D, SHOWS) case 4 * D + SHOWS: nm_add_##D##_##SHOWS(row, g, work, weight, sums); break;
+    switch (4 * row->d + row->shows) {
+        NM_EVERY(NM_CASE)
+        default:
+            nm_add_density(
+                row->d, row->shows, row, g, work, weight, sums,
+                work->t, work->inverse_pivots, work->z, work->q, work->product
+            );
+    }
+#undef NM_CASE
 }
 
 #endif

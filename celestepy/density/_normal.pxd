@@ -4,11 +4,14 @@
 from celestepy._simd cimport vd
 
 cdef extern from "_normal.h" nogil:
+    int NM_SOME
+    int NM_ALL
+    int NM_PROJECTED
+
     ctypedef struct Row:
         int d
         int n_dims
-        int shown
-        int projected
+        int shows
         int* column
         int* place
         double* x

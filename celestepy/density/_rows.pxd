@@ -4,7 +4,7 @@
 A column that is missing is left out: of the values, of the noise and, as a row, of the projection.
 """
 
-from celestepy.density._normal cimport Row
+from celestepy.density._normal cimport NM_ALL, NM_PROJECTED, NM_SOME, Row
 
 cdef struct Rows:               # n rows of n_columns; each array by the distance of its rows, 0 if all share one
     Py_ssize_t n_columns
@@ -53,10 +53,12 @@ cdef inline void set_row(const Rows* rows, Py_ssize_t i, Row* row) noexcept nogi
     cdef const double* projection
     observed_columns(rows, i, row)
     set_noise(rows, i, row)
-    row.projected = rows.projections != NULL
-    row.shown = not row.projected and row.d == rows.n_columns
+    if rows.projections != NULL:
+        row.shows = NM_PROJECTED
+    else:
+        row.shows = NM_ALL if row.d == rows.n_columns else NM_SOME
     for a in range(row.d):
-        if row.projected:
+        if row.shows == NM_PROJECTED:
             projection = rows.projections + i * rows.projections_step + row.column[a] * row.n_dims
             for b in range(row.n_dims):
                 row.projection[a * row.n_dims + b] = projection[b]

@@ -11,13 +11,13 @@ are missing in a row are left out of its ``x_i``, ``R_i`` and ``S_i``, which mar
 
 import importlib
 import os
-from dataclasses import dataclass
 
 import numpy as np
 from joblib import Parallel, delayed
 
 from celestepy.density import _expectation_generic
 from celestepy.density.noisy_rows import DensityError
+from celestepy.density.sums import Expectation, Gradient, KernelSums
 
 __all__ = [
     "Expectation",
@@ -79,66 +79,6 @@ def _chosen_kernel():
 
 #: Name of the kernel variant in use.
 kernel_name = _chosen_kernel()
-
-
-@dataclass(frozen=True, eq=False)
-class Expectation:
-    """Sums over rows that the next step of expectation maximisation needs.
-
-    They are taken about the means ``m_j`` they were computed at, so that nothing cancels where a component is
-    narrow and far from the origin. With ``r_ij`` the responsibilities (times the row's weight), and ``b_ij, B_ij`` mean
-    and covariance of ``v_i`` given ``x_i`` and component j (Bovy, Hogg & Roweis 2011, eq. 8):
-
-    Parameters
-    ----------
-    log_likelihood : float
-        Sum of the rows' log densities, each times its weight.
-    weight : float
-        Sum of the weights of the rows that have something observed.
-    counts : `~numpy.ndarray`, shape (K,)
-        ``sum_i r_ij``.
-    offsets : `~numpy.ndarray`, shape (K, D)
-        ``sum_i r_ij (b_ij - m_j)``.
-    scatter : `~numpy.ndarray`, shape (K, D, D)
-        ``sum_i r_ij [(b_ij - m_j) (b_ij - m_j)' + B_ij]``.
-    log_densities : `~numpy.ndarray`, shape (N,)
-        Of the rows.
-    """
-
-    log_likelihood: float
-    weight: float
-    counts: np.ndarray
-    offsets: np.ndarray
-    scatter: np.ndarray
-    log_densities: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class Gradient:
-    """The log likelihood of rows and its gradient, for descent on unconstrained parameters.
-
-    Parameters
-    ----------
-    log_likelihood : float
-        Sum of the rows' log densities, each times its weight.
-    weight : float
-        Sum of the weights of the rows that have something observed.
-    logits : `~numpy.ndarray`, shape (K,)
-        By z, where the weights are ``softmax(z)``.
-    means : `~numpy.ndarray`, shape (K, D)
-        By the means.
-    factors : `~numpy.ndarray`, shape (K, D, D)
-        By the elements of the lower triangles L of ``V = L L'``; zero above the diagonals.
-    counts : `~numpy.ndarray`, shape (K,)
-        Sums of the responsibilities.
-    """
-
-    log_likelihood: float
-    weight: float
-    logits: np.ndarray
-    means: np.ndarray
-    factors: np.ndarray
-    counts: np.ndarray
 
 
 def log_densities(rows, weights, means, covariances, n_jobs=1, *, kernel=None):
@@ -338,33 +278,14 @@ def _conditionals(rows, means, covariances):
     return means + (gain @ residual)[..., 0], _averaged(spread)
 
 
-@dataclass(frozen=True, eq=False)
-class _Sums:
-    """What the kernel adds up over rows."""
-
-    log_densities: np.ndarray
-    counts: np.ndarray
-    slopes: np.ndarray
-    curvatures: np.ndarray
-
-    @classmethod
-    def zeros(cls, n_rows, k, dim):
-        return cls(np.zeros(n_rows), np.zeros(k), np.zeros((k, dim)), np.zeros((k, dim, dim)))
-
-    def add(self, other):
-        self.counts[...] += other.counts
-        self.slopes[...] += other.slopes
-        self.curvatures[...] += other.curvatures
-
-
 def _derivatives(rows, weights, means, covariances, n_jobs, kernel):
     """The log likelihood and the kernel's sums over all rows."""
     components = _components(rows, weights, means, covariances, kernel)
     k, dim = np.shape(means)
-    total = _Sums.zeros(len(rows), k, dim)
+    total = KernelSums.zeros(len(rows), k, dim)
 
     def evaluate(part):
-        some, sums = rows[part], _Sums.zeros(0, k, dim)
+        some, sums = rows[part], KernelSums.zeros(0, k, dim)
         components.add_derivatives(
             *_arrays(some), some.weights, total.log_densities[part], sums.counts, sums.slopes, sums.curvatures
         )

@@ -233,6 +233,17 @@ class TestNumerics:
         assert np.isfinite(found.counts).all()
         assert np.isfinite(found.scatter).all()
 
+    def test_a_component_too_narrow_for_the_row(self, variant):
+        """Its density and weight vanish, and the square of its slope overflows: the others' sums stay numbers."""
+        means, weights = np.zeros((2, 2)), np.array([0.5, 0.5])
+        covariances = np.array([np.eye(2), 1e-170 * np.eye(2)])
+        found = kernel.expectation(
+            NoisyRows.from_input([[1.0, 2.0]]), weights, means, covariances, kernel=variant
+        )
+        np.testing.assert_array_equal(found.counts, [1.0, 0.0])
+        assert np.isfinite(found.scatter).all()
+        assert not found.scatter[1].any()
+
     def test_duplicated_rows(self, variant):
         """A thousand equal rows are one of weight a thousand."""
         case = make_case(n=1, dim=4)
