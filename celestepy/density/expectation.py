@@ -312,7 +312,9 @@ def _in_order(function, n, n_jobs):
     if n_jobs == 1 or len(parts) == 1:
         yield from map(function, parts)
     else:
-        yield from Parallel(n_jobs, prefer="threads", return_as="generator")(delayed(function)(part) for part in parts)
+        # threads whatever backend the caller may have set: the function writes into arrays
+        threads = Parallel(n_jobs, require="sharedmem", return_as="generator")
+        yield from threads(delayed(function)(part) for part in parts)
 
 
 def _arrays(rows):

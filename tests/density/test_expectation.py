@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from joblib import parallel_config
 from reference import density as reference
 from reference.mixtures import make_case, random_covariances
 
@@ -123,6 +124,15 @@ def test_threads_change_nothing():
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
     for function in (kernel.log_densities, kernel.responsibilities):
         np.testing.assert_array_equal(function(rows, *case.mixture), function(rows, *case.mixture, n_jobs=2))
+
+
+def test_threads_whatever_backend_is_set():
+    """Processes would write into copies of the arrays."""
+    case = make_case(n=9000, dim=2)
+    rows = noisy_rows(case)
+    with parallel_config(backend="loky", n_jobs=2):
+        found = kernel.log_densities(rows, *case.mixture, n_jobs=2)
+    np.testing.assert_array_equal(found, kernel.log_densities(rows, *case.mixture))
 
 
 def test_sums_over_parts_are_those_of_the_whole():
