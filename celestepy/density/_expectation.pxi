@@ -147,22 +147,23 @@ cdef class Components:
         cdef Py_ssize_t g
         cdef Group group
         cdef double largest = -INFINITY, total, shift
-        cdef double* lanes = <double*>s.log_densities
+        cdef vd top = vd_splat(-INFINITY), sum = vd_splat(0.)
         for g in range(self.n_groups):
             group = self.group(g)
             s.log_densities[g] = nm_log_density(&s.row, &group, &s.work)
-        for g in range(self.n):
-            largest = max(largest, lanes[g])
+            top = vd_max(top, s.log_densities[g])
+        for g in range(VD_WIDTH):
+            largest = max(largest, (<double*>&top)[g])
         shift = largest if largest > -INFINITY else 0.
-        cdef vd sum = vd_splat(0.)
         for g in range(self.n_groups):
             s.log_densities[g] = vd_exp(s.log_densities[g] - vd_splat(shift))
             sum = sum + s.log_densities[g]
         total = vd_sum(sum)
-        if total > 0.:
-            for g in range(self.n_groups):
-                s.log_densities[g] = s.log_densities[g] / vd_splat(total)
-        return largest + log(total) - s.row.d * HALF_LOG_TWO_PI if total > 0. else -INFINITY
+        if total == 0.:
+            return -INFINITY
+        for g in range(self.n_groups):
+            s.log_densities[g] = s.log_densities[g] * vd_splat(1. / total)
+        return largest + log(total) - s.row.d * HALF_LOG_TWO_PI
 
     def log_densities(self, values, observed, variances, covariances, projections, double[::1] out):
         """The log density of each row into ``out``."""
