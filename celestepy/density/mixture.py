@@ -13,6 +13,8 @@ from celestepy.density.parameters import checked_parameters, finite_numbers
 
 __all__ = ["GaussianMixture"]
 
+_NUMBERS_AT_A_TIME = 2**22  # of the posteriors of some rows: 32 MB
+
 
 @dataclass(frozen=True, eq=False, init=False)
 class GaussianMixture:
@@ -139,15 +141,39 @@ class GaussianMixture:
         Parameters
         ----------
         X, covariance, projection
-            Rows, as in `log_density`. It takes n K D^2 numbers: give millions of rows in pieces.
+            Rows, as in `log_density`. The result takes n K D^2 numbers: for millions of rows see
+            `posterior_moments`.
 
         Returns
         -------
         RowMixtures
             Law of all D true values of each row, also of those that are missing.
         """
+        return self._posterior(self._rows(X, covariance, projection))
+
+    def posterior_moments(self, X, covariance=None, projection=None):
+        """Means and covariances of the true values of noisy rows, of any number of them.
+
+        Parameters
+        ----------
+        X, covariance, projection
+            Rows, as in `log_density`.
+
+        Returns
+        -------
+        means : (n, D) array
+            Posterior means.
+        covariances : (n, D, D) array
+            Posterior covariances.
+        """
         rows = self._rows(X, covariance, projection)
-        return RowMixtures(*expectation.posterior(rows, self.weights, self.means, self.covariances), names=self.names)
+        step = max(1, _NUMBERS_AT_A_TIME // (len(self) * self.n_dims**2))
+        means, covariances = np.empty((len(rows), self.n_dims)), np.empty((len(rows), self.n_dims, self.n_dims))
+        for start in range(0, len(rows), step):
+            part = slice(start, start + step)
+            known = self._posterior(rows[part])
+            means[part], covariances[part] = known.mean, known.covariance
+        return means, covariances
 
     def sample(self, n, rng=None):
         """Draw from the mixture.
@@ -349,6 +375,9 @@ class GaussianMixture:
             The same density.
         """
         return cls(*from_astroml(model), names)
+
+    def _posterior(self, rows):
+        return RowMixtures(*expectation.posterior(rows, self.weights, self.means, self.covariances), names=self.names)
 
     def _rows(self, X, covariance, projection):
         rows = NoisyRows.from_input(X, covariance, projection)

@@ -181,6 +181,15 @@ class TestPosterior:
         # the share of 68 % of 4000 has an error of 0.7 %, and 99 draws add 0.3 %
         assert inside.mean(axis=0) == pytest.approx([0.68] * 3, abs=0.025)
 
+    def test_moments_of_many_rows_are_those_of_few(self, mixture, rng, monkeypatch):
+        monkeypatch.setattr("celestepy.density.mixture._NUMBERS_AT_A_TIME", 3 * 4 * 9)
+        rows, noise = mixture.sample(10, rng), np.full((10, 3), 0.4)
+        rows[2, 1] = np.nan
+        means, covariances = mixture.posterior_moments(rows, noise)
+        known = mixture.posterior(rows, noise)
+        assert means == pytest.approx(known.mean, abs=1e-13)
+        assert covariances == pytest.approx(known.covariance, abs=1e-13)
+
     def test_what_is_known_exactly_stays(self, mixture):
         known = mixture.posterior([[0.1, 0.2, 0.3]])
         assert known.mean[0] == pytest.approx([0.1, 0.2, 0.3], abs=1e-9)
