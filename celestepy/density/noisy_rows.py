@@ -64,7 +64,7 @@ class NoisyRows:
             The data; NaN or masked where a value is missing.
         covariance : array_like, optional
             Of the noise: (N, d, d) full, (N, d) variances, or (d, d) or (d,) for all rows alike; None or 0
-            for none. A variance that is infinite makes its value missing, too.
+            for none. A variance that is infinite or masked makes its value missing, too.
         projection : array_like, shape (N, d, D) or (d, D), optional
             The matrices R, by default the identity.
         weights : array_like, shape (N,), optional
@@ -157,6 +157,8 @@ def _rows_of(array, index):
 
 def _numbers(name, array):
     """The argument in float64 and in C order."""
+    if np.ma.is_masked(array):
+        raise DensityError(f"{name} has masked elements; mask the values of X that they belong to instead")
     try:
         result = np.asarray(array)
         if result.dtype.kind not in "biufO":
@@ -166,10 +168,20 @@ def _numbers(name, array):
         raise DensityError(f"{name} is not an array of real numbers; convert it before: {error}") from error
 
 
+def _unmasked(X):
+    """What is under the mask, and the mask, of the masked arrays of NumPy and astropy; the argument and None."""
+    if hasattr(X, "unmasked"):
+        return X.unmasked, X.mask
+    if np.ma.isMaskedArray(X):
+        plain = np.ma.asarray(X)
+        return plain.data, np.ma.getmaskarray(plain)
+    return X, None
+
+
 def _values(X, check):
     """Values and which are observed (or None) of the first argument."""
-    mask = getattr(X, "mask", None) if hasattr(X, "filled") else None
-    values = _numbers("X", getattr(X, "data", X) if mask is not None else X)
+    values, mask = _unmasked(X)
+    values = _numbers("X", values)
     if values.ndim != 2 or values.shape[1] == 0:
         raise DensityError(
             f"X has shape {values.shape}; expected (N, d), a row for each object: X[:, None] for a single column"
@@ -190,7 +202,9 @@ def _noise(covariance, shape):
     n, d = shape
     if covariance is None or (np.isscalar(covariance) and covariance == 0):
         return None
-    noise = _numbers("covariance", np.ma.filled(covariance, np.inf))
+    if np.ma.isMaskedArray(covariance):
+        covariance = covariance.astype(float).filled(np.inf)
+    noise = _numbers("covariance", covariance)
     if noise.shape == (n, d, d) or (noise.shape == (n, d) and not n == d > 1):
         return noise
     if noise.shape == (n, d):

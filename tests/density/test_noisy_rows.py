@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from astropy.table import MaskedColumn
+from astropy.utils.masked import Masked
 from reference.mixtures import random_covariances
 
 from celestepy.density.noisy_rows import DensityError, NoisyRows
@@ -75,8 +77,9 @@ class TestMissing:
     def test_masked(self):
         mask = np.zeros(X.shape, bool)
         mask[1, 0] = True
-        x = np.ma.masked_array(np.where(mask, np.inf, X), mask)
-        np.testing.assert_array_equal(NoisyRows.from_input(x).observed, ~mask)
+        hidden = np.where(mask, np.inf, X)
+        for x in (np.ma.masked_array(hidden, mask), MaskedColumn(hidden, mask=mask), Masked(hidden, mask)):
+            np.testing.assert_array_equal(NoisyRows.from_input(x).observed, ~mask)
         assert NoisyRows.from_input(np.ma.masked_array(X)).observed is None
 
     @pytest.mark.parametrize("full", [True, False])
@@ -86,6 +89,12 @@ class TestMissing:
         rows = NoisyRows.from_input(X, noise)
         assert np.argwhere(~rows.observed).tolist() == [[3, 1]]
         assert rows.values[3, 1] == 0.0
+
+    def test_masked_variance(self):
+        mask = np.zeros(X.shape, bool)
+        mask[3, 1] = True
+        rows = NoisyRows.from_input(X, np.ma.masked_array(np.ones(X.shape, int), mask))
+        np.testing.assert_array_equal(rows.observed, ~mask)
 
     @pytest.mark.parametrize("full", [True, False])
     def test_noise_of_what_is_missing_may_be_anything(self, full):
@@ -137,6 +146,7 @@ CORRELATED_ZERO = changed(FULL, 2, [[0.0, 1e-3, 0.0], [1e-3, 1.0, 0.0], [0.0, 0.
         ({"projection": changed(np.ones((4, 3, 2)), (1, 0, 0), np.nan)}, "projection of row 1 is not finite"),
         ({"projection": changed(np.ones((4, 3, 2)), (1, 0), 0.0)}, "projection of row 1 is zero for a column"),
         ({"weights": np.ones(3)}, "expected one for each of the 4 rows"),
+        ({"weights": np.ma.masked_array(np.ones(4), [0, 1, 0, 0])}, "weights has masked elements"),
         ({"weights": [1.0, -1.0, 1.0, 1.0]}, r"weights\[1\] is -1.0"),
         ({"weights": [1.0, np.nan, 1.0, 1.0]}, r"weights\[1\] is nan"),
     ],
