@@ -117,7 +117,7 @@ def flux_covariance(gram):
 def _scales(gram):
     """Square roots of the diagonals (1 where unknown) and what is known, (B, K) each."""
     diagonal = np.einsum("bkk->bk", gram)
-    known = diagonal > NO_INFORMATION * diagonal.max(axis=1, keepdims=True)
+    known = diagonal > NO_INFORMATION * diagonal.max(axis=1, keepdims=True, initial=0.0)
     return np.sqrt(np.where(known, diagonal, 1.0)), known
 
 

@@ -1,0 +1,262 @@
+"""What a free morphology may look like: constraints as records, applied through their proximal operators.
+
+A constraint is *exact* where its operator is the proximal operator of a convex function of the morphology that does
+not depend on the morphology's scale. Forward-backward splitting with exact constraints never raises the objective.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from celestepy.deblend.errors import DeblendError
+from celestepy.deblend.operators import monotonic_projection, monotonic_sweep, nonnegative, sparse, symmetric
+
+__all__ = ["SCARLET", "Constraints", "Monotonic", "NonNegative", "Sparse", "Symmetric"]
+
+
+@dataclass(frozen=True)
+class NonNegative:
+    """No pixel is negative."""
+
+    exact = True
+
+    def apply(self, x):
+        """The closest such morphology.
+
+        Parameters
+        ----------
+        x : (h, w) array
+            A morphology.
+
+        Returns
+        -------
+        (h, w) array
+            The new one.
+        """
+        return nonnegative(x)
+
+
+@dataclass(frozen=True)
+class Monotonic:
+    """Light does not rise away from the centre.
+
+    Parameters
+    ----------
+    method : {"exact", "sweep"}
+        The projection along the tree of the ways to the centre, or the fast sweep of the scarlet code.
+    """
+
+    method: str = "exact"
+
+    def __post_init__(self):
+        if self.method not in ("exact", "sweep"):
+            raise DeblendError(f"method: {self.method!r}, expected 'exact' or 'sweep'")
+
+    @property
+    def exact(self):
+        """Whether it is a projection."""
+        return self.method == "exact"
+
+    def apply(self, x):
+        """Make a morphology monotonic.
+
+        Parameters
+        ----------
+        x : (h, w) array
+            A morphology.
+
+        Returns
+        -------
+        (h, w) array
+            The new one.
+        """
+        return monotonic_projection(x) if self.exact else monotonic_sweep(x)
+
+
+@dataclass(frozen=True)
+class Symmetric:
+    """Symmetric under rotation by 180 degrees.
+
+    Parameters
+    ----------
+    strength : float
+        1 for full symmetry; less moves opposite pixels this part of the way in each step.
+    """
+
+    strength: float = 1.0
+
+    def __post_init__(self):
+        if not 0 <= self.strength <= 1:
+            raise DeblendError(f"strength: {self.strength!r}, expected a number from 0 to 1")
+
+    @property
+    def exact(self):
+        """Whether it is a projection."""
+        return self.strength in (0.0, 1.0)
+
+    def apply(self, x):
+        """Make a morphology (more) symmetric.
+
+        Parameters
+        ----------
+        x : (h, w) array
+            A morphology.
+
+        Returns
+        -------
+        (h, w) array
+            The new one.
+        """
+        return symmetric(x, self.strength)
+
+
+@dataclass(frozen=True)
+class Sparse:
+    """Pixels cost something.
+
+    Parameters
+    ----------
+    weight : float
+        For ``"l1"`` the cost of a unit of flux, in each band alike; for ``"l0"`` that of a pixel that is not zero. In
+        units of the objective, half chi^2.
+    norm : {"l1", "l0"}
+        Which of the two. The second is not convex.
+    """
+
+    weight: float
+    norm: str = "l1"
+
+    def __post_init__(self):
+        if not (np.isfinite(self.weight) and self.weight >= 0):
+            raise DeblendError(f"weight: {self.weight!r}, expected a finite number >= 0")
+        if self.norm not in ("l1", "l0"):
+            raise DeblendError(f"norm: {self.norm!r}, expected 'l1' or 'l0'")
+
+    @property
+    def exact(self):
+        """Whether the cost is convex."""
+        return self.norm == "l1"
+
+    def apply(self, x, step, flux, positive):
+        """The proximal operator.
+
+        Parameters
+        ----------
+        x : (h, w) array
+            A morphology.
+        step : float
+            Length of the gradient step before.
+        flux : float
+            Sum over bands of the source's fluxes.
+        positive : bool
+            Whether the morphology is made non-negative afterwards: the L1 norm is then linear.
+
+        Returns
+        -------
+        (h, w) array
+            The new one.
+        """
+        if self.norm == "l0":
+            return sparse(x, np.sqrt(2 * step * self.weight), "l0")
+        shift = step * self.weight * flux
+        return x - shift if positive else sparse(x, shift)
+
+    def cost(self, x, flux):
+        """Its part of the objective.
+
+        Parameters
+        ----------
+        x : (h, w) array
+            A morphology.
+        flux : float
+            Sum over bands of the source's fluxes.
+
+        Returns
+        -------
+        float
+            The cost.
+        """
+        return self.weight * (np.count_nonzero(x) if self.norm == "l0" else flux * np.abs(x).sum())
+
+
+_ORDER = (Sparse, Symmetric, Monotonic, NonNegative)
+
+
+class Constraints:
+    """A set of constraints, applied in the order in which exact ones are together a proximal operator.
+
+    Parameters
+    ----------
+    constraints : iterable of NonNegative, Monotonic, Symmetric and Sparse
+        At most one of each.
+
+    Raises
+    ------
+    DeblendError
+        If one is given twice or is none of these.
+    """
+
+    def __init__(self, constraints):
+        given = list(constraints)
+        for each in given:
+            if not isinstance(each, _ORDER):
+                raise DeblendError(
+                    f"constraints: {each!r}, expected NonNegative(), Monotonic(), Symmetric() or Sparse(weight)"
+                )
+        if len({type(each) for each in given}) < len(given):
+            raise DeblendError(f"constraints: {given}, expected at most one of each type")
+        self._all = sorted(given, key=lambda each: _ORDER.index(type(each)))
+        self._positive = any(isinstance(each, NonNegative) for each in given)
+        self._sparse = [each for each in given if isinstance(each, Sparse)]
+
+    def __iter__(self):
+        return iter(self._all)
+
+    @property
+    def exact(self):
+        """Whether all of them are."""
+        return all(each.exact for each in self._all)
+
+    @property
+    def flux_cost(self):
+        """Cost of a unit of flux, which enters the solution for the fluxes."""
+        return sum(each.weight for each in self._sparse if each.norm == "l1")
+
+    def apply(self, x, step=0.0, flux=0.0):
+        """All proximal operators.
+
+        Parameters
+        ----------
+        x : (h, w) array
+            A morphology of odd sides.
+        step, flux : float
+            See `Sparse.apply`.
+
+        Returns
+        -------
+        (h, w) array
+            The new one; `x` itself if there is no constraint.
+        """
+        for each in self._all:
+            x = each.apply(x, step, flux, self._positive) if isinstance(each, Sparse) else each.apply(x)
+        return x
+
+    def cost(self, x, flux):
+        """What the constraints add to the objective.
+
+        Parameters
+        ----------
+        x : (h, w) array
+            A morphology that fulfils the others.
+        flux : float
+            Sum over bands of the source's fluxes.
+
+        Returns
+        -------
+        float
+            The cost.
+        """
+        return sum(each.cost(x, flux) for each in self._sparse)
+
+
+SCARLET = (Symmetric(), Monotonic("sweep"), NonNegative())

@@ -1,0 +1,247 @@
+"""Smooth priors on morphologies: what they have to offer, and how the solvers use them.
+
+A prior is any object with the attributes of `MorphologyPrior`. It sees morphologies in its own normalisation, on
+stamps of its own shape and pixel scale; both are checked when it meets a source.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from celestepy.deblend.errors import DeblendError
+
+__all__ = ["MorphologyPrior", "Normalisation", "PriorTerm"]
+
+SCALE_TOLERANCE = 0.02  # fractional difference of pixel scales that is passed over
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """How a prior wants morphologies: x = asinh(S / (softening * size)), or S / size without a softening.
+
+    Parameters
+    ----------
+    reference : {"sum", "peak"}
+        The size of a morphology S: its sum or its largest pixel.
+    softening : float, optional
+        Where the scale turns from linear to logarithmic, in units of the size.
+    """
+
+    reference: str = "peak"
+    softening: float = None
+
+    def __post_init__(self):
+        if self.reference not in ("sum", "peak"):
+            raise DeblendError(f"reference: {self.reference!r}, expected 'sum' or 'peak'")
+        if self.softening is not None and not (np.isfinite(self.softening) and self.softening > 0):
+            raise DeblendError(f"softening: {self.softening!r}, expected a number > 0, or None for a linear scale")
+
+    def size(self, morphology):
+        """What a morphology is divided by.
+
+        Parameters
+        ----------
+        morphology : (h, w) array
+            With a positive sum or pixel.
+
+        Returns
+        -------
+        float
+            Sum or largest pixel.
+        """
+        return float(morphology.sum() if self.reference == "sum" else morphology.max())
+
+    def forward(self, morphology):
+        """Bring a morphology to the prior's normalisation.
+
+        Parameters
+        ----------
+        morphology : (h, w) array
+            Any scale.
+
+        Returns
+        -------
+        (h, w) array
+            x.
+        """
+        scaled = morphology / self.size(morphology)
+        return scaled if self.softening is None else np.arcsinh(scaled / self.softening)
+
+    def backward(self, x):
+        """The inverse of `forward`, up to the scale of the morphology.
+
+        Parameters
+        ----------
+        x : (h, w) array
+            In the prior's normalisation.
+
+        Returns
+        -------
+        (h, w) array
+            A morphology.
+        """
+        return x if self.softening is None else self.softening * np.sinh(x)
+
+    def pull_back(self, morphology, gradient):
+        """Chain rule: from the gradient with respect to x to that with respect to the morphology.
+
+        Parameters
+        ----------
+        morphology, gradient : (h, w) arrays
+            S, and d f / d x at `forward` of it.
+
+        Returns
+        -------
+        (h, w) array
+            d f / d S, orthogonal to S, because x does not depend on the scale of S.
+        """
+        size = self.size(morphology)
+        scaled = morphology / size
+        if self.softening is not None:
+            gradient = gradient / np.sqrt(scaled**2 + self.softening**2)
+        along = float((gradient * scaled).sum())
+        result = gradient / size
+        if self.reference == "sum":
+            return result - along / size
+        result = result.copy()
+        result[np.unravel_index(np.argmax(morphology), morphology.shape)] -= along / size
+        return result
+
+
+class MorphologyPrior(Protocol):
+    """What a prior has to offer. ``log_prob(x) -> (n,)`` is optional; with it the objective never rises.
+
+    Attributes
+    ----------
+    shape : (int, int)
+        Stamp it was trained for; a source stands on the pixel ``(h // 2, w // 2)``.
+    pixel_scale : float
+        Arcsec per pixel that it was trained for.
+    normalisation : Normalisation
+        Of the stamps.
+    """
+
+    shape: tuple
+    pixel_scale: float
+    normalisation: Normalisation
+
+    def score(self, x, sigma):
+        """Gradient of the log density of stamps blurred by noise.
+
+        Parameters
+        ----------
+        x : (n, h, w) array
+            Stamps in the prior's normalisation.
+        sigma : float
+            Standard deviation of the noise, in that normalisation; 0 is allowed where `log_prob` exists.
+
+        Returns
+        -------
+        (n, h, w) array
+            d log p / d x.
+        """
+
+
+class PriorTerm:
+    """A prior as the solvers see it: of boxes of any size that its stamp can hold.
+
+    Parameters
+    ----------
+    prior : MorphologyPrior
+        The prior.
+    pixel_scale : float
+        Of the model, arcsec.
+
+    Raises
+    ------
+    DeblendError
+        If an attribute is missing, or the prior was trained for other pixels.
+    """
+
+    def __init__(self, prior, pixel_scale):
+        for name in ("score", "shape", "pixel_scale", "normalisation"):
+            if not hasattr(prior, name):
+                raise DeblendError(f"prior: {type(prior).__name__} has no {name!r}, expected those of MorphologyPrior")
+        if not isinstance(prior.normalisation, Normalisation):
+            raise DeblendError(f"prior: normalisation {prior.normalisation!r}, expected a Normalisation")
+        if abs(np.log(prior.pixel_scale / pixel_scale)) > SCALE_TOLERANCE:
+            raise DeblendError(
+                f"prior: trained for pixels of {prior.pixel_scale:.4g} arcsec, the model's are {pixel_scale:.4g}; give"
+                " the frame a grid of the prior's pixel scale, or take another prior"
+            )
+        self.prior, self.normalisation = prior, prior.normalisation
+        self.shape = tuple(int(side) for side in prior.shape)
+        self.has_log_prob = hasattr(prior, "log_prob")
+
+    @property
+    def largest_half(self):
+        """Pixels to each side of the centre that a stamp holds."""
+        return tuple((side - 1) // 2 for side in self.shape)
+
+    def check(self, shape, name):
+        """Refuse a box that the stamp cannot hold.
+
+        Parameters
+        ----------
+        shape : (int, int)
+            Odd sides of the box.
+        name : str
+            Of the source, for the message.
+
+        Raises
+        ------
+        DeblendError
+            If it is too large.
+        """
+        if any(side // 2 > half for side, half in zip(shape, self.largest_half, strict=True)):
+            raise DeblendError(
+                f"prior: {name} has a box of {shape[0]} x {shape[1]} pixels, larger than the stamps of"
+                f" {self.shape[0]} x {self.shape[1]} that the prior was trained for; start with a smaller box or take"
+                " a prior for larger stamps"
+            )
+
+    def score(self, xs, sigma):
+        """Scores of sources, cut to their boxes.
+
+        Parameters
+        ----------
+        xs : list of (h, w) arrays
+            In the prior's normalisation, odd sides.
+        sigma : float
+            See `MorphologyPrior.score`.
+
+        Returns
+        -------
+        list of (h, w) arrays
+            d log p / d x.
+        """
+        scores = np.asarray(self.prior.score(self._stamps(xs), sigma), dtype=float)
+        return [score[self._window(x.shape)] for x, score in zip(xs, scores, strict=True)]
+
+    def log_prob(self, xs):
+        """Log densities of sources.
+
+        Parameters
+        ----------
+        xs : list of (h, w) arrays
+            In the prior's normalisation, odd sides.
+
+        Returns
+        -------
+        (n,) array
+            log p.
+        """
+        return np.asarray(self.prior.log_prob(self._stamps(xs)), dtype=float)
+
+    def _stamps(self, xs):
+        stamps = np.zeros((len(xs), *self.shape))
+        for stamp, x in zip(stamps, xs, strict=True):
+            stamp[self._window(x.shape)] = x
+        return stamps
+
+    def _window(self, shape):
+        return tuple(
+            slice(stamp // 2 - side // 2, stamp // 2 + side // 2 + 1)
+            for stamp, side in zip(self.shape, shape, strict=True)
+        )

@@ -1,0 +1,99 @@
+"""What a deblender returns: `DeblendResult`."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from astropy.table import QTable
+
+from celestepy.deblend.scores import blendedness
+from celestepy.deblend.statuses import OK
+
+__all__ = ["DeblendResult"]
+
+
+
+@dataclass(frozen=True, eq=False)
+class DeblendResult:
+    """A fitted scene. Immutable.
+
+    Attributes
+    ----------
+    scene : Scene
+        Sources with their morphologies and fluxes.
+    statuses : tuple of str
+        "ok" or what is wrong with each source.
+    messages : tuple of str
+        What to do about it; empty where nothing.
+    known : (K, B) array of bool
+        Whether any usable pixel of the band sees the source.
+    covariance : (B, K, K) array
+        Of the fluxes of all sources in each band for fixed morphologies; NaN where nothing is known.
+    trace : (n_iterations,) array
+        Objective: half chi^2 with the constraints' costs and, where it has a value, minus log prior.
+    converged : bool
+        Whether the stop test was passed.
+    reason : str
+        Why the iteration ended.
+    seconds : float
+        Wall time.
+    """
+
+    scene: object
+    statuses: tuple
+    messages: tuple
+    known: np.ndarray
+    covariance: np.ndarray
+    trace: np.ndarray
+    converged: bool
+    reason: str
+    seconds: float
+
+    def __repr__(self):
+        wrong = sum(status != OK for status in self.statuses)
+        state = "converged" if self.converged else self.reason
+        steps = len(self.trace)
+        return f"<DeblendResult of {len(self.scene)} sources, {wrong} flagged; {state} after {steps} iterations>"
+
+    @property
+    def fluxes(self):
+        """(K, B) fluxes; NaN where no usable pixel sees the source."""
+        return np.where(self.known, self.scene.seds, np.nan)
+
+    @property
+    def flux_errors(self):
+        """(K, B) standard deviations for fixed morphologies, neighbours' fluxes free."""
+        return np.sqrt(np.einsum("bkk->kb", self.covariance))
+
+    def blendedness(self, observation=0):
+        """Share of the light under each source that is its neighbours', by the model itself.
+
+        Parameters
+        ----------
+        observation : int, optional
+            Which of the frame's observations.
+
+        Returns
+        -------
+        (K,) array
+            See `celestepy.deblend.scores.blendedness`.
+        """
+        return blendedness(self.scene.render_sources()[observation])
+
+    def table(self):
+        """One row for each source.
+
+        Returns
+        -------
+        QTable
+            ``id``, ``kind``, ``x``, ``y`` (model pixels, 0-based), ``flux_b`` and ``flux_b_err`` for each band b in
+            the unit of the images, ``blendedness`` in the first observation, ``status`` and ``message``.
+        """
+        sources, fluxes, errors = self.scene.sources, self.fluxes, self.flux_errors
+        table = QTable({"id": np.arange(len(sources)), "kind": [source.kind for source in sources]})
+        table["x"], table["y"] = [float(s.x) for s in sources], [float(s.y) for s in sources]
+        for b, band in enumerate(self.scene.frame.bands):
+            table[f"flux_{band}"], table[f"flux_{band}_err"] = fluxes[:, b], errors[:, b]
+        table["blendedness"] = self.blendedness()
+        table["status"], table["message"] = list(self.statuses), list(self.messages)
+        table.meta.update(converged=self.converged, reason=self.reason, n_iterations=len(self.trace))
+        return table
