@@ -12,7 +12,7 @@ from celestepy.images.band_names import band_names, distinct
 from celestepy.model.priors import Prior
 from celestepy.pipeline import counted, make_catalog, read_field, read_seeds, read_table
 
-__all__ = ["catalog", "demo", "score", "simulate"]
+__all__ = ["catalog", "demo", "priors", "score", "simulate"]
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +101,13 @@ def score(options):
     if options.json:
         output.write_text(options.json, result.to_json(indent=1) + "\n")
     _say(options, result)
+
+
+def priors(options):
+    """``celestepy priors``, of which ``fit`` is the one action."""
+    from celestepy.cli.prior_commands import fit_prior
+
+    return fit_prior(options)
 
 
 def _inputs(options):

@@ -7,7 +7,14 @@ from pathlib import Path
 from celestepy.catalog.files import check_output
 from celestepy.cli.console import CommandError
 
-__all__ = ["check_catalog_output", "default_n_jobs", "prepare_directory", "write_catalog", "write_text"]
+__all__ = [
+    "check_catalog_output",
+    "check_file_output",
+    "default_n_jobs",
+    "prepare_directory",
+    "write_catalog",
+    "write_text",
+]
 
 ROOM = 1_000_000  # bytes
 MOST_JOBS = 8
@@ -47,6 +54,36 @@ def check_catalog_output(path, overwrite, draws=None):
         raise CommandError(
             f"{path}: cannot be written ({error.strerror or error}); choose another place"
         ) from error
+
+
+def check_file_output(path, overwrite, extensions):
+    """Make sure that a small file can be written, before what goes into it is made.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    overwrite : bool
+        Whether it may be replaced.
+    extensions : sequence of str
+        What its name may end in.
+
+    Raises
+    ------
+    CommandError
+        If it ends otherwise, is a directory, exists and may not be replaced, or cannot be written.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise CommandError(f"{path}: is a directory, expected a file; give one in it")
+    if path.suffix.lower() not in extensions:
+        raise CommandError(f"{path}: has the extension {path.suffix!r}, expected {' or '.join(extensions)}")
+    if path.exists() and not overwrite:
+        raise CommandError(f"{path}: exists already; choose another name, or replace it with --overwrite")
+    try:
+        _try_writing(path.parent)
+    except OSError as error:
+        raise CommandError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from error
 
 
 def prepare_directory(path, overwrite=True, own=()):

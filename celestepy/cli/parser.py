@@ -39,6 +39,24 @@ example:
   celestepy simulate --output field --n-sources 100 --bands gri --seed 3
   celestepy catalog field/description.toml --output cat.fits
   celestepy score cat.fits field/truth.fits"""
+PRIORS = """\
+Priors learned from catalogues. "celestepy priors fit --help" explains it."""
+PRIORS_EXAMPLES = """\
+example:
+  celestepy priors fit cat.fits --output prior.json"""
+PRIORS_FIT = """\
+Learns a prior from a catalogue (empirical Bayes): the fraction of stars, counts,
+colours, radii, axis ratios and profiles of the population, errors deconvolved,
+doubtful types shared out, and the prior that the catalogue was made with divided
+out. Best from a catalogue of --method calibrated with its --draws.
+
+INPUT is a catalogue; or a field, as for "celestepy catalog", of which the
+catalogue is made first, and with --iterations made again with the new prior."""
+PRIORS_FIT_EXAMPLES = """\
+examples:
+  celestepy priors fit cat.fits --output prior.json
+  celestepy priors fit cat.fits -o prior.fits --prior the_one_it_was_made_with.json
+  celestepy priors fit sdss_94_1_12 -o prior.fits --iterations 2 --plot prior.png"""
 SCORE = """\
 Matches a catalogue with a truth one to one, and prints what was found, the mean
 errors, how often the truth lies within the stated errors, and how well stars
@@ -78,11 +96,12 @@ def build_parser():
     _add_catalog(_command(commands, "catalog", "make a catalogue of a field", CATALOG, CATALOG_EXAMPLES))
     _add_demo(_command(commands, "demo", "simulate, fit, score and draw a field", DEMO, DEMO_EXAMPLES))
     _add_simulate(_command(commands, "simulate", "write simulated images", SIMULATE, SIMULATE_EXAMPLES))
+    _add_priors(_command(commands, "priors", "learn a prior from a catalogue", PRIORS, PRIORS_EXAMPLES, quiet=False))
     _add_score(_command(commands, "score", "compare a catalogue with the truth", SCORE, SCORE_EXAMPLES))
     return parser
 
 
-def _command(commands, name, summary, description, examples):
+def _command(commands, name, summary, description, examples, *, quiet=True):
     parser = commands.add_parser(
         name,
         help=summary,
@@ -90,10 +109,11 @@ def _command(commands, name, summary, description, examples):
         epilog=examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    voice = parser.add_mutually_exclusive_group()
-    voice.add_argument("-q", "--quiet", action="store_true", help="print errors only")
-    voice.add_argument("-v", "--verbose", action="count", default=0, help="log more; twice for even more")
-    parser.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
+    if quiet:  # the commands of a command have each their own
+        voice = parser.add_mutually_exclusive_group()
+        voice.add_argument("-q", "--quiet", action="store_true", help="print errors only")
+        voice.add_argument("-v", "--verbose", action="count", default=0, help="log more; twice for even more")
+        parser.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
     return parser
 
 
@@ -166,6 +186,46 @@ def _add_simulate(parser):
         help="write into DIR even if it holds files, and replace those of the same names",
     )
     _add_seed(parser)
+
+
+def _add_priors(parser):
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    fit = _command(actions, "fit", "fit a prior to a catalogue or a field", PRIORS_FIT, PRIORS_FIT_EXAMPLES)
+    fit.add_argument("input", metavar="INPUT", help="catalogue written by celestepy; or a field directory or .toml")
+    fit.add_argument("-o", "--output", required=True, metavar="FILE", help="prior to write: .json or .fits")
+    fit.add_argument(
+        "--prior",
+        metavar="FILE|NAME",
+        help="the prior that the catalogue was made with (default: the shipped one that it names); of a field, the one "
+        "to begin with (default: sdss-deep)",
+    )
+    fit.add_argument(
+        "--iterations", type=_count, metavar="N", help="of a field: catalogue and prior in turns, N times (default: 1)"
+    )
+    fit.add_argument("--method", choices=METHODS, help="of a field: how to make its catalogue (default: calibrated)")
+    _add_bands(fit, "of a field: only these bands (default: all)")
+    fit.add_argument("--star-components", type=_count, metavar="N", help="Gaussians of the stars' colours (default: 5)")
+    fit.add_argument(
+        "--galaxy-components", type=_count, metavar="N", help="Gaussians of the galaxies' colours (default: 3)"
+    )
+    fit.add_argument(
+        "--galaxy-counts",
+        choices=("auto", "power", "normal"),
+        default="auto",
+        help="power law or log-normal; auto: whichever predicts held-out sources better (default)",
+    )
+    fit.add_argument(
+        "--constant-colors", action="store_true", help="mean colours and radii do not change with the magnitude"
+    )
+    fit.add_argument(
+        "--faint-limit",
+        type=_positive,
+        metavar="MAG",
+        help="magnitude in the reference band down to which the catalogue is complete (default: read off it)",
+    )
+    fit.add_argument("--plot", metavar="FILE", help="draw prior and data into this .png, .pdf or .svg")
+    fit.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
+    _add_run(fit)
 
 
 def _add_score(parser):

@@ -8,6 +8,7 @@ extra ``plot``.
 from celestepy.plot.checks import pulls, star_probability
 from celestepy.plot.color import color_image
 from celestepy.plot.field import draw_field
+from celestepy.plot.learned_prior import learned_prior
 from celestepy.plot.population import population
 from celestepy.plot.residual import model_and_residual
 from celestepy.plot.source import posterior
@@ -15,6 +16,7 @@ from celestepy.plot.source import posterior
 __all__ = [
     "color_image",
     "draw_field",
+    "learned_prior",
     "model_and_residual",
     "population",
     "posterior",

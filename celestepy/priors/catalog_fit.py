@@ -63,7 +63,7 @@ class PriorFit:
         Magnitudes below the limit at which the counts are to fall off, which the data do not tell; the star fraction,
         of all sources, depends on it.
     n_draws : int
-        Posterior draws of each source and type.
+        Posterior draws of each source and type, where the catalogue has none or more than four million.
     n_iterations : int
         Most steps.
     least_sources : float
@@ -120,7 +120,7 @@ class PriorFit:
         interim = _interim_of(catalog, interim)
         catalog, limit = self._chosen(catalog, rng)
         n_draws = int(np.clip(_MOST_DRAWS // (2 * len(catalog)), _LEAST_DRAWS, self.n_draws))
-        draws = likelihood_draws(catalog, interim, n_draws, rng)
+        draws = likelihood_draws(catalog, interim, n_draws, _MOST_DRAWS, rng)
         log_limit = (ZERO_POINT - limit) * LN_PER_MAG
         steps = _Steps(self, draws, len(catalog), interim, log_limit, rng)
         steps.climb()

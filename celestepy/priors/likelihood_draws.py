@@ -6,10 +6,10 @@ parameters of one type t, with P_t the posterior and pi_t the prior probability 
 .. math::
 
     \int L(\theta, t) f(\theta) \, d\theta \propto
-        \frac{P_t}{\pi_t} \frac{1}{K} \sum_k \frac{f(\theta_k)}{p_0(\theta_k \mid t)} ,
+        \frac{P_t}{\pi_t} \sum_k w_k \frac{f(\theta_k)}{p_0(\theta_k \mid t)} ,
 
-with the same constant for both types. That is all that a hierarchical model needs to know of the pixels (Hogg, Myers
-& Bovy 2010, ApJ 725, 2166).
+with weights w_k of sum one within the type, and the same constant for both types. That is all that a hierarchical
+model needs to know of the pixels (Hogg, Myers & Bovy 2010, ApJ 725, 2166).
 """
 
 from dataclasses import dataclass, replace
@@ -35,7 +35,7 @@ class TypeDraws:
     theta : (M, D) array
         Free vectors, with u = v = 0.
     log_weight : (M,) array
-        ln(P_t / (pi_t K p0)), see the module.
+        ln(P_t w / (pi_t p0)), see the module.
     """
 
     source: np.ndarray
@@ -48,7 +48,7 @@ class TypeDraws:
         return self.theta[:, 2]
 
 
-def likelihood_draws(catalog, interim, n_draws, rng):
+def likelihood_draws(catalog, interim, n_draws, most, rng):
     """Likelihoods of the sources of a catalogue.
 
     Parameters
@@ -59,7 +59,10 @@ def likelihood_draws(catalog, interim, n_draws, rng):
     interim : `~celestepy.model.priors.Prior`
         The prior that the catalogue was made with, in its bands.
     n_draws : int
-        Draws of each source and type.
+        Draws of each source and type from the Gaussians, or from the catalogue's draws where these are more than
+        `most`.
+    most : int
+        Most of the catalogue's draws to take as they are, with their weights.
     rng : `numpy.random.Generator`
         Source of randomness.
 
@@ -68,24 +71,37 @@ def likelihood_draws(catalog, interim, n_draws, rng):
     dict of str to TypeDraws
         By type. A type that a source has with a probability below 1e-6 is left out for it.
     """
-    posterior = catalog.draws
-    posterior = catalog.posterior if posterior is None else posterior
-    return {kind: _of_type(kind, posterior, interim, n_draws, rng) for kind in KINDS}
+    draws = catalog.draws
+    if draws is not None and len(draws.weight) <= most:
+        return {kind: _given(kind, draws, interim) for kind in KINDS}
+    posterior = catalog.posterior if draws is None else draws
+    return {kind: _drawn(kind, posterior, interim, n_draws, rng) for kind in KINDS}
 
 
-def _of_type(kind, posterior, interim, n_draws, rng):
-    probability = posterior.star_probability if kind == STAR else 1 - posterior.star_probability
+def _given(kind, draws, interim):
+    """The draws of a type with their weights."""
+    rows = (draws.is_galaxy == (kind == GALAXY)) & (draws.weight > 0)
+    return _type_draws(kind, draws.owner[rows], draws.theta[rows], np.log(draws.weight[rows]), draws, interim)
+
+
+def _drawn(kind, posterior, interim, n_draws, rng):
+    """As many new draws for each source, of equal weights."""
     alone = replace(posterior, star_probability=np.full(len(posterior), float(kind == STAR)))
     is_galaxy, theta = alone.draw(n_draws, rng)
-    theta = theta[:, :, :layout(kind, len(interim.bands)).size].copy()
-    theta[:, :, :2] = 0.0
-    proper = (is_galaxy == (kind == GALAXY)) & np.isfinite(theta).all(axis=2)
-    known = proper & (probability > _LEAST_TYPE)[:, None]
-    source = np.nonzero(known)[0]
-    log_prior = interim.log_densities(kind, theta[known], _POSITION_SD)
-    with np.errstate(divide="ignore"):
-        log_share = np.log(probability) - interim.log_type_probability(kind) - np.log(n_draws)
-    return TypeDraws(source, theta[known], log_share[source] - log_prior)
+    source, number = np.nonzero(is_galaxy == (kind == GALAXY))
+    return _type_draws(kind, source, theta[source, number], np.full(len(source), -np.log(n_draws)), posterior, interim)
+
+
+def _type_draws(kind, source, theta, log_share, posterior, interim):
+    """The record of draws, with the interim prior divided out."""
+    probability = posterior.star_probability if kind == STAR else 1 - posterior.star_probability
+    theta = theta[:, :layout(kind, len(interim.bands)).size].copy()
+    theta[:, :2] = 0.0
+    known = (probability > _LEAST_TYPE)[source] & np.isfinite(theta).all(axis=1)
+    source, theta = source[known], theta[known]
+    log_type = np.log(probability[source]) - interim.log_type_probability(kind)
+    log_prior = interim.log_densities(kind, theta, _POSITION_SD)
+    return TypeDraws(source, theta, log_share[known] + log_type - log_prior)
 
 
 def log_terms(draws, prior):

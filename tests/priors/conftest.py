@@ -22,7 +22,7 @@ def catalog(interim):
 def settings():
     """As many components as the truth has, held by little."""
     colors = ColorFit(2, width=0.1, strength=1.0)
-    return PriorFit(star_colors=colors, galaxy_colors=ColorFit(2, slope=0.3, width=0.1, strength=1.0), n_draws=120)
+    return PriorFit(star_colors=colors, galaxy_colors=ColorFit(2, slope=0.3, width=0.1, strength=1.0))
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
 """Catalogues whose posteriors are right by construction: fluxes, shapes and a size with Gaussian errors, no pixels.
 
 Every source is measured: its fluxes, the four entries of its shape, and one more number that tells the types apart
-(about 0 for stars, about `SEPARATION` for galaxies, with an error of 1). What is drawn for the catalogue are weighted
-draws from the exact posterior under the interim prior. Sources below a signal to noise are not detected.
+(about 0 for stars, about `SEPARATION` for galaxies, with an error of 1). What is drawn for the catalogue are draws
+from the exact posterior under the interim prior. Sources below a signal to noise are not detected.
 """
 
 from dataclasses import replace
@@ -22,7 +22,7 @@ FLUX_ERRORS = np.array([0.25, 0.2, 0.3])  # nmgy
 SHAPE_ERRORS = np.array([0.3, 0.25, 0.25, 1.0])
 STAR_SHAPE = np.array([-1.0, 0.0, 0.0, 0.0]), np.array([1.5, 1.0, 1.0, 3.0])  # what is measured of stars: mean, sd
 SEPARATION, THRESHOLD = 3.0, 5.0
-N_DRAWS = 600
+N_PROPOSED, N_DRAWS = 1000, 120  # of each type
 
 TRUTH = Prior(
     BANDS,
@@ -78,12 +78,13 @@ def _measurements(n, truth, rng):
 
 
 def _posterior_draws(data, interim, rng):
-    """Weighted draws of one source."""
+    """Draws of one source, of equal weights."""
     parts, log_evidence = {}, {}
     for kind in KINDS:
         theta, log_weight = _weighted(kind, data, interim, rng)
-        log_evidence[kind] = np.logaddexp.reduce(log_weight) - np.log(len(log_weight))
-        parts[kind] = theta, log_weight
+        log_evidence[kind] = np.logaddexp.reduce(log_weight)
+        share = np.exp(log_weight - log_evidence[kind])
+        parts[kind] = theta[rng.choice(N_PROPOSED, N_DRAWS, p=share / share.sum())], None
     log_odds = interim.log_odds + log_evidence[STAR] - log_evidence[GALAXY]
     return Draws.from_types(len(BANDS), star=parts[STAR], galaxy=parts[GALAXY], log_odds=log_odds)
 
@@ -92,15 +93,15 @@ def _weighted(kind, data, interim, rng):
     """Draws about the measurement, and the log of likelihood times prior over their own density."""
     fluxes, shape, size = data
     at = layout(kind, len(BANDS))
-    theta = np.zeros((N_DRAWS, at.size))
-    share = norm.sf(0.0, fluxes, FLUX_ERRORS) * rng.random((N_DRAWS, 3))
+    theta = np.zeros((N_PROPOSED, at.size))
+    share = norm.sf(0.0, fluxes, FLUX_ERRORS) * rng.random((N_PROPOSED, 3))
     drawn = np.maximum(norm.isf(share, fluxes, FLUX_ERRORS), 1e-6)
     log_fluxes = np.log(drawn)
     theta[:, at.log_fluxes] = log_fluxes @ np.linalg.inv(interim.bands.log_flux_matrix).T
     # The normal law of the flux cancels between likelihood and proposal, but for its share above zero.
     log_weight = (log_ndtr(fluxes / FLUX_ERRORS) - log_fluxes).sum(axis=1)
     if kind == GALAXY:
-        theta[:, at.log_radius:] = shape + SHAPE_ERRORS * rng.standard_normal((N_DRAWS, 4))
+        theta[:, at.log_radius:] = shape + SHAPE_ERRORS * rng.standard_normal((N_PROPOSED, 4))
         log_weight += norm.logpdf(size, SEPARATION)
     else:
         log_weight += norm.logpdf(size) + norm.logpdf(shape, *STAR_SHAPE).sum()

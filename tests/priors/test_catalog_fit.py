@@ -117,14 +117,14 @@ def test_galaxy_counts_are_chosen_by_held_out_sources(interim, settings):
 
 
 def test_nothing_by_magnitude(catalog, interim, settings):
-    prior = replace(settings, by_magnitude=False, n_draws=40).fit(catalog, interim, rng=1).prior
+    prior = replace(settings, by_magnitude=False, n_iterations=10).fit(catalog, interim, rng=1).prior
     assert prior.galaxy.log_radius.slope == 0
     assert not prior.galaxy.colors.slopes.any()
 
 
 def test_the_seed_decides(catalog, interim, settings):
     part = catalog[:300]
-    one, same, other = (replace(settings, n_draws=40).fit(part, interim, rng=seed).prior for seed in (1, 1, 2))
+    one, same, other = (replace(settings, n_iterations=10).fit(part, interim, rng=seed).prior for seed in (1, 1, 2))
     assert one == same
     assert one != other
 
@@ -134,7 +134,7 @@ def test_a_second_round_moves_the_draws():
     far = interim_prior()
     colors = replace(far.galaxy.log_radius, mean=0.6)
     far = replace(far, galaxy=replace(far.galaxy, log_radius=colors), star_fraction=0.05)
-    settings = PriorFit(star_colors=ColorFit(2), galaxy_colors=ColorFit(2), n_draws=60)
+    settings = PriorFit(star_colors=ColorFit(2), galaxy_colors=ColorFit(2), n_iterations=20)
     first, second = iterate(lambda prior: simulated_catalog(300, prior, seed=6), far, 2, settings=settings, rng=1)
     assert second.interim == first.prior
     assert np.median(second.effective_draws) > 1.2 * np.median(first.effective_draws)
@@ -166,7 +166,7 @@ class TestTrouble:
 
     def test_few_of_a_type_keep_their_laws(self, catalog, interim, settings):
         galaxies = catalog[np.asarray(catalog["star_probability"]) < 0.1]
-        fitted = replace(settings, n_draws=40, galaxy_counts="power").fit(galaxies, interim, rng=1)
+        fitted = replace(settings, n_iterations=10, galaxy_counts="power").fit(galaxies, interim, rng=1)
         assert fitted.kept == (STAR,)
         assert fitted.prior.star == interim.star
         assert fitted.prior.galaxy != interim.galaxy
