@@ -4,7 +4,7 @@ import numpy as np
 
 from celestepy.density.objective import Components, symmetric
 
-__all__ = ["ComponentCollapseWarning", "n_held_by_prior", "repaired", "split_in_two"]
+__all__ = ["ComponentCollapseWarning", "n_held_by_prior", "repaired", "split_in_two", "widened"]
 
 # Rows that a component needs to stay: with less than one it says nothing of the density.
 _FEWEST_ROWS = 1.0
@@ -41,40 +41,67 @@ def repaired(components, objective):
         Components changed.
     """
     first = objective.kept.n
-    narrow = first + np.flatnonzero(_narrowest(components, objective.prior.scales)[first:] < _NARROWEST)
-    if narrow.size:
-        components = _widened(components, narrow, objective.prior.scales)
+    components, n_narrow = widened(components, objective.prior.scales, first)
     starved = first + np.flatnonzero(components.weights[first:] * objective.effective_rows < _FEWEST_ROWS)
     for number in starved:
         heaviest = first + int(np.argmax(components.weights[first:]))
         if heaviest == number:
             break
-        pair = split_in_two(components.subset([heaviest]), components.weights[heaviest])
+        pair = split_in_two(components.subset([heaviest]), objective.prior.scales)
         pair.weights[:] += 0.5 * components.weights[number]
         components = components.replaced([heaviest, number], pair)
-    return components, len(narrow) + len(starved)
+    return components, n_narrow + len(starved)
 
 
-def split_in_two(component, weight):
+def widened(components, scales, first=0):
+    """Components whose covariances are not singular.
+
+    Parameters
+    ----------
+    components : Components
+        Any.
+    scales : `~numpy.ndarray`
+        Scales of the columns, shape (D,).
+    first : int
+        Number of components at the beginning to leave alone.
+
+    Returns
+    -------
+    components : Components
+        The same object if nothing is singular.
+    n : int
+        Components changed: their narrowest axes are a millionth of the scales now.
+    """
+    numbers = first + np.flatnonzero(_narrowest(components, scales)[first:] < _NARROWEST)
+    if not numbers.size:
+        return components, 0
+    chosen = components.subset(numbers)
+    values, vectors = np.linalg.eigh(chosen.covariances / np.outer(scales, scales))
+    unit = (vectors * np.maximum(values, 2 * _NARROWEST)[:, None, :]) @ np.swapaxes(vectors, 1, 2)
+    covariances = symmetric(unit * np.outer(scales, scales))
+    return components.replaced(numbers, Components(chosen.weights, chosen.means, covariances)), len(numbers)
+
+
+def split_in_two(component, scales):
     """Two components with the mean and the covariance of one, side by side along its longest axis.
 
     Parameters
     ----------
     component : Components
         One component.
-    weight : float
-        Weight of both together.
+    scales : `~numpy.ndarray`
+        Scales of the columns, in which axes are compared, shape (D,).
 
     Returns
     -------
     Components
-        Two, half a standard deviation on either side.
+        Two of half the weight, half a standard deviation on either side.
     """
-    values, vectors = np.linalg.eigh(component.covariances[0])
-    step = 0.5 * np.sqrt(max(values[-1], 0.0)) * vectors[:, -1]
+    values, vectors = np.linalg.eigh(component.covariances[0] / np.outer(scales, scales))
+    step = 0.5 * np.sqrt(max(values[-1], 0.0)) * vectors[:, -1] * scales
     means = component.means[0] + np.stack([step, -step])
     covariance = component.covariances[0] - np.outer(step, step)
-    return Components(np.full(2, 0.5 * weight), means, np.stack([covariance, covariance]))
+    return Components(np.full(2, 0.5 * component.weights[0]), means, np.stack([covariance, covariance]))
 
 
 def n_held_by_prior(components, objective):
@@ -103,11 +130,3 @@ def n_held_by_prior(components, objective):
 def _narrowest(components, scales):
     """Smallest eigenvalue of every covariance, in columns divided by their scale."""
     return np.linalg.eigvalsh(components.covariances / np.outer(scales, scales))[:, 0]
-
-
-def _widened(components, numbers, scales):
-    chosen = components.subset(numbers)
-    values, vectors = np.linalg.eigh(chosen.covariances / np.outer(scales, scales))
-    unit = (vectors * np.maximum(values, 2 * _NARROWEST)[:, None, :]) @ np.swapaxes(vectors, 1, 2)
-    covariances = symmetric(unit * np.outer(scales, scales))
-    return components.replaced(numbers, Components(chosen.weights, chosen.means, covariances))

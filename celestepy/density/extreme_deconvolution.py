@@ -43,8 +43,8 @@ class ExtremeDeconvolution:
         Murray 2019). "sgd": Adam on shuffled rows (the same). "hybrid": minibatch EM, split-and-merge, and a few
         passes over all rows.
     max_iter : int, optional
-        Most passes over the rows in all; without it 500 for "em", 20 for "minibatch", 40 for "sgd" and 16 for
-        "hybrid".
+        Most passes over the rows in all; without it 500 for "em", 20 for "minibatch", 40 for "sgd", and 10 to 30 for
+        "hybrid", the fewer the more rows there are for each component.
     tol : float, optional
         Gain of the penalised log likelihood per pass, in nats per row, below which a fit has converged.
     regularization : float, optional
@@ -60,12 +60,13 @@ class ExtremeDeconvolution:
     fixed_weights : bool, optional
         Whether the weights of fixed components stay too. Otherwise they are starting values.
     batch_size : int, optional
-        Rows in a minibatch; without it 1000 for minibatch EM and 500 for "sgd".
+        Rows in a minibatch; without it 25 for each component (100 to 8192), 500 for "sgd", and a twentieth of the rows
+        if that is less.
     learning_rate : float, optional
         Of Adam, in columns divided by their scale; divided by ten in the second half.
     split_merge : int or None, optional
-        Trials to merge two components and split a third, on a subsample. None is K / 2 for "hybrid" and none for the
-        other methods.
+        Most components that split-and-merge may split, merging as many pairs; 0 for none. None is K / 8, at least 2,
+        for "hybrid", and 0 for the other methods.
     validation_fraction : float, optional
         Fraction of the rows held out, at most 100,000 of which are used to stop early; the mixture with the best
         held-out score is returned.
@@ -89,7 +90,8 @@ class ExtremeDeconvolution:
     trace_ : tuple of `~celestepy.density.TraceEntry`
         One for each pass.
     converged_ : bool
-        Whether a pass over all rows gained less than `tol`.
+        Whether the last passes gained less than `tol`. The default schedule of "hybrid" mostly ends before that; the
+        gains are in `trace_`.
     n_iter_ : int
         Passes made.
     n_repaired_, n_held_by_prior_ : int
@@ -226,7 +228,8 @@ class ExtremeDeconvolution:
             source = source.without(self.validation_fraction, int(rng.integers(2**62)))
         with threadpool_limits(1):
             objective, components = self._start(source, rng)
-            with Monitor(objective, self.tol, self.patience, progress=self.progress, total=plan.n_passes) as monitor:
+            total = plan.n_passes(objective.n_rows, len(components))
+            with Monitor(objective, self.tol, self.patience, total, progress=self.progress) as monitor:
                 fitted = monitor.best(METHODS[self.method](components, objective, monitor, plan, rng))
         self._keep(fitted, objective, monitor)
         return self

@@ -19,11 +19,11 @@ from celestepy.density.objective import Components, symmetric
 
 __all__ = ["MinibatchSchedule", "RunningMoments", "adjust", "fit_minibatch_em"]
 
-# The rate of forgetting falls with the number of steps to this power: between .5 and 1 as Cappe & Moulines require.
-_EXPONENT = 0.6
 # Rows per component that the running sums remember at least: 36 numbers of a component in 7 dimensions need as many.
 _REMEMBERED = 50
-_LARGEST_STEP = 0.5
+_LARGEST_RATE = 0.5
+# Steps between looks for collapsed components, which cost as much as some of the steps.
+_REPAIR_EVERY = 50
 
 
 def adjust(covariance, s, c, d):
@@ -121,37 +121,58 @@ class RunningMoments:
 class MinibatchSchedule:
     """Sizes of batches and steps.
 
+    The running sums remember ``batch size / rate`` rows. They begin with just enough rows to estimate a component, and
+    end with all of them; in between the rate falls geometrically. A pass moves the mixture as far as about
+    ``rows / remembered rows`` passes of batch EM, which is why the memory must not be long from the start.
+
     Parameters
     ----------
     batch_size : int
         Rows in a minibatch.
     n_epochs : int
         Most passes over the rows.
-    first_step : int
-        Steps made before, by which the rate of forgetting has fallen already.
+    part : tuple of float
+        Which part of the way from the shortest memory to the longest these passes go; the whole of it is (0, 1).
     """
 
     batch_size: int
     n_epochs: int
-    first_step: int = 0
+    part: tuple = (0.0, 1.0)
 
-    def rate(self, number, n_components):
-        """Step size of a step.
+    def rates(self, n_rows, n_components):
+        """Step sizes.
 
         Parameters
         ----------
-        number : int
-            Steps made before it.
+        n_rows : int
+            Rows of a pass.
         n_components : int
             Of the mixture.
 
         Returns
         -------
-        float
-            ``(number + 2)^-0.6``, or less if the running sums would otherwise remember too few rows per component.
+        `~numpy.ndarray`
+            One for each minibatch of all passes.
         """
-        most = self.batch_size / (_REMEMBERED * n_components)
-        return min(_LARGEST_STEP, most, (number + self.first_step + 2.0) ** -_EXPONENT)
+        n_steps = self.n_epochs * -(-n_rows // self.batch_size)
+        shortest = min(_REMEMBERED * n_components, n_rows)
+        remembered = shortest * (n_rows / shortest) ** np.linspace(*self.part, n_steps)
+        return np.minimum(self.batch_size / remembered, _LARGEST_RATE)
+
+    def worth(self, n_rows, n_components):
+        """Passes of batch EM that a pass is worth, over the whole way from the shortest memory to the longest.
+
+        Parameters
+        ----------
+        n_rows, n_components : int
+            As for `rates`.
+
+        Returns
+        -------
+        float
+            Sum of the step sizes, divided by the number of passes.
+        """
+        return float(np.sum(self.rates(n_rows, n_components))) / self.n_epochs
 
 
 def fit_minibatch_em(components, objective, monitor, schedule, rng, *, phase="minibatch"):
@@ -177,22 +198,41 @@ def fit_minibatch_em(components, objective, monitor, schedule, rng, *, phase="mi
     Components
         The mixture after the last epoch.
     """
-    moments, number = RunningMoments(*components.arrays), 0
+    state = _State(components, RunningMoments(*components.arrays))
+    rates = schedule.rates(objective.n_rows, len(components))
+    often = _REPAIR_EVERY if objective.prior.strength > 0 else 1  # without a prior nothing else keeps widths from zero
+    typical = schedule.batch_size * objective.weight / objective.n_rows
     for _ in range(schedule.n_epochs):
         log_likelihood, weight, n_repaired = 0.0, 0.0, 0
         for rows in objective.source.minibatches(schedule.batch_size, rng):
-            statistics = expectation(rows, *components.arrays, n_jobs=objective.n_jobs)
+            statistics = expectation(rows, *state.components.arrays, n_jobs=objective.n_jobs)
             if statistics.weight == 0:
                 continue
             # A batch counts by the weight of its rows, so that the sums are the same as without batches.
-            share = statistics.weight / objective.weight * objective.n_rows / schedule.batch_size
-            step = min(schedule.rate(number, len(components)) * share, _LARGEST_STEP)
-            moments = moments.updated(statistics, step)
-            components, n_fixed = repaired(moments.components(objective, components), objective)
-            if n_fixed:
-                moments = RunningMoments(*components.arrays)
-            number, n_repaired = number + 1, n_repaired + n_fixed
+            step = rates[min(state.n_steps, len(rates) - 1)] * statistics.weight / typical
+            state = state.after(statistics, min(step, _LARGEST_RATE), objective)
+            if state.n_steps % often == 0:
+                state, n_repaired = state.repaired(objective, n_repaired)
             log_likelihood, weight = log_likelihood + statistics.log_likelihood, weight + statistics.weight
-        if monitor.record(phase, components, log_likelihood / weight, n_repaired=n_repaired, running=True):
+        state, n_repaired = state.repaired(objective, n_repaired)
+        if monitor.record(phase, state.components, log_likelihood / weight, n_repaired=n_repaired, running=True):
             break
-    return components
+    return state.components
+
+
+@dataclass(frozen=True, eq=False)
+class _State:
+    """Mixture, moments and the number of steps made."""
+
+    components: Components
+    moments: RunningMoments
+    n_steps: int = 0
+
+    def after(self, statistics, step, objective):
+        moments = self.moments.updated(statistics, step)
+        return _State(moments.components(objective, self.components), moments, self.n_steps + 1)
+
+    def repaired(self, objective, n_before):
+        components, n = repaired(self.components, objective)
+        moments = RunningMoments(*components.arrays) if n else self.moments
+        return _State(components, moments, self.n_steps), n_before + n

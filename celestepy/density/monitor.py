@@ -54,11 +54,11 @@ class Monitor:
     progress : bool
         Whether to show a progress bar.
     total : int
-        Most passes, for the bar.
+        Most passes.
     """
 
-    def __init__(self, objective, tol, patience, *, progress=False, total=None):
-        self.trace, self.converged = [], False
+    def __init__(self, objective, tol, patience, total, *, progress=False):
+        self.trace, self.converged, self.total = [], False, total
         self._objective, self.tol, self._patience = objective, tol, patience
         self._start, self._best, self._best_score, self._waited = perf_counter(), None, -np.inf, 0
         self._phase, self._highest, self._small_gains = None, -np.inf, 0

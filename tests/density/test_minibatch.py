@@ -150,14 +150,23 @@ def raw_sums(statistics, means):
 
 
 class TestSchedule:
-    def test_rates_fall_and_remember_enough(self):
-        schedule = MinibatchSchedule(batch_size=1000, n_epochs=10)
-        rates = [schedule.rate(number, n_components=8) for number in range(1000)]
-        assert rates[0] <= 0.5
-        assert all(a >= b for a, b in zip(rates, rates[1:]))
-        # Cappe & Moulines: the sum of the rates must diverge, that of their squares converge
-        assert np.log(rates[-1] / rates[499]) / np.log(1001 / 501) == pytest.approx(-0.6, abs=0.01)
+    def test_memory_grows_from_a_few_rows_per_component_to_all(self):
+        rates = MinibatchSchedule(batch_size=500, n_epochs=10).rates(n_rows=50_000, n_components=20)
+        assert len(rates) == 1000
+        remembered = 500 / rates
+        np.testing.assert_allclose([remembered[0], remembered[-1]], [1000, 50_000])
+        np.testing.assert_allclose(remembered[1:] / remembered[:-1], 50 ** (1 / 999))
 
-    def test_many_components_need_long_memory(self):
-        schedule = MinibatchSchedule(batch_size=500, n_epochs=10)
-        assert schedule.rate(0, n_components=512) * 512 * 50 <= 500
+    def test_parts_follow_on_each_other(self):
+        whole = MinibatchSchedule(500, 10).rates(50_000, 20)
+        first = MinibatchSchedule(500, 5, (0.0, 499 / 999)).rates(50_000, 20)
+        np.testing.assert_allclose(first, whole[:500])
+
+    def test_few_rows_are_all_remembered(self):
+        rates = MinibatchSchedule(batch_size=10, n_epochs=3).rates(n_rows=100, n_components=20)
+        np.testing.assert_allclose(rates, 0.1)
+
+    def test_worth(self):
+        """Mean of rows / remembered rows, along the geometric way between them."""
+        worth = MinibatchSchedule(batch_size=100, n_epochs=4).worth(100_000, 20)
+        assert worth == pytest.approx(99 / np.log(100), rel=0.01)
