@@ -121,7 +121,7 @@ class Conv2d(Linear):
         if self.kernel == (1, 1) and self.stride == 1 and self.before == (0, 0):
             return x @ self.matrix
         rows, shape = gather(x, self.kernel, self.before, self.after, self.stride, self.dilation)
-        return (rows @ self.matrix).reshape(*shape, -1)
+        return (rows @ self.matrix).reshape(*shape, self.matrix.shape[1])
 
     def _transpose(self, y, shape):
         if self.kernel == (1, 1) and self.stride == 1 and self.before == (0, 0):
@@ -131,7 +131,7 @@ class Conv2d(Linear):
         after = [r - pad for r, pad in zip(reach, self.after)]
         wide = spread(y, self.stride, shape)
         rows, _ = gather(wide, self.kernel, before, after, 1, self.dilation)
-        return (rows @ self.transposed).reshape(len(y), *shape, -1)
+        return (rows @ self.transposed).reshape(len(y), *shape, self.transposed.shape[1])
 
 
 class TransposedConv2d(Linear):

@@ -153,7 +153,7 @@ class GroupNorm(Layer):
         self.weight, self.bias, self.groups, self.epsilon = weight, bias, groups, epsilon
 
     def _grouped(self, x):
-        return x.reshape(len(x), -1, self.groups, x.shape[-1] // self.groups)
+        return x.reshape(len(x), x.shape[1] * x.shape[2], self.groups, x.shape[3] // self.groups)
 
     def _derivative(self, normal, scale, change):
         """Of the normalisation, which is symmetric: remove mean and the part along ``normal``, divide by the width."""

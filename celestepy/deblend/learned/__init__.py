@@ -1,0 +1,7 @@
+"""Priors on morphologies learned from simulated galaxies, used without any deep-learning framework."""
+
+from celestepy.deblend.learned.pixelcnn_prior import PixelCNNPrior
+from celestepy.deblend.learned.score_prior import ScorePrior
+from celestepy.deblend.learned.stamps import LearnedPrior, trained_priors
+
+__all__ = ["LearnedPrior", "PixelCNNPrior", "ScorePrior", "trained_priors"]
