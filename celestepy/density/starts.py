@@ -118,7 +118,8 @@ def given_components(name, mixture, dim):
         weights, means, covariances = (np.array(field, dtype=float) for field in fields)
     except (TypeError, ValueError):
         raise DensityError(
-            f"{name} = {mixture!r}: expected a GaussianMixture or arrays (weights, means, covariances)"
+            f"{name} is no mixture but a {type(mixture).__name__}; expected a GaussianMixture or numeric arrays"
+            " (weights, means, covariances)"
         ) from None
     k = weights.shape[0] if weights.ndim == 1 else -1
     if means.shape != (k, dim) or covariances.shape != (k, dim, dim):
