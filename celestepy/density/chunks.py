@@ -11,7 +11,7 @@ import numpy as np
 
 from celestepy.density.noisy_rows import DensityError, NoisyRows
 
-__all__ = ["RowSource", "Survey", "as_source", "joined", "survey"]
+__all__ = ["RowSource", "Survey", "as_source", "joined", "rows_of_slices", "survey"]
 
 # Rows that are in memory at a time, beside the data themselves.
 CHUNK_ROWS = 65536
@@ -237,10 +237,7 @@ def as_source(X, covariance=None, projection=None, weights=None):
 
 
 def _whole(rows):
-    def read(slices):
-        return rows[slices[0]] if len(slices) == 1 else joined([rows[part] for part in slices])
-
-    return RowSource(read, len(rows), in_memory=True)
+    return RowSource(lambda slices: rows[rows_of_slices(slices)], len(rows), in_memory=True)
 
 
 def _mapped_reader(X, extras):
@@ -260,13 +257,30 @@ def _mapped_reader(X, extras):
         return value[part]
 
     def read(slices):
-        parts = []
-        for part in slices:
-            arrays = {name: piece(name, value, part) for name, value in extras.items()}
-            parts.append(NoisyRows.from_input(np.asanyarray(X[part]), **arrays))
-        return joined(parts)
+        part = rows_of_slices(slices)
+        arrays = {name: piece(name, value, part) for name, value in extras.items()}
+        try:
+            return NoisyRows.from_input(np.asanyarray(X[part]), **arrays)
+        except DensityError as error:
+            raise DensityError(f"in the rows from {slices[0].start}: {error}") from None
 
     return read
+
+
+def rows_of_slices(slices):
+    """Index of the rows of some slices: a slice if there is one, or an array.
+
+    Parameters
+    ----------
+    slices : sequence of slice
+        With start and stop.
+
+    Returns
+    -------
+    slice or `~numpy.ndarray`
+        What an array or a table takes between brackets, so that many small pieces are converted and checked at once.
+    """
+    return slices[0] if len(slices) == 1 else np.concatenate([np.arange(part.start, part.stop) for part in slices])
 
 
 def _converted(iterator):

@@ -7,7 +7,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
-from celestepy.density.chunks import CHUNK_ROWS
+from celestepy.density.chunks import CHUNK_ROWS, rows_of_slices
 from celestepy.density.noisy_rows import DensityError, NoisyRows
 
 __all__ = ["FitsRows"]
@@ -98,9 +98,7 @@ class FitsRows:
         """
         with self._open() as file:
             table = self._table(file)
-            parts = [self._arrays(table[part.start : part.stop]) for part in slices]
-        arrays = [None if column[0] is None else np.concatenate(column) for column in zip(*parts)]
-        values, covariance, weights = arrays
+            values, covariance, weights = self._arrays(table[rows_of_slices(slices)])
         try:
             return NoisyRows.from_input(values, covariance, weights=weights)
         except DensityError as error:

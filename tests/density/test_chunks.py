@@ -10,9 +10,8 @@ from celestepy.density.noisy_rows import DensityError, NoisyRows
 
 
 @pytest.fixture(autouse=True)
-def small_chunks(monkeypatch):
-    """Chunks of 100 rows and blocks of 10, so that a thousand rows are many."""
-    monkeypatch.setattr(chunks, "CHUNK_ROWS", 100)
+def small_blocks(monkeypatch):
+    """Blocks of 10 rows, so that a thousand rows are many."""
     monkeypatch.setattr(chunks, "_BLOCK_ROWS", 10)
 
 
@@ -28,17 +27,25 @@ def mapped(tmp_path, array, name):
     return np.load(tmp_path / name, mmap_mode="r")
 
 
-@pytest.fixture(params=["memory", "mapped", "stream", "pieces"])
-def source(request, tmp_path):
+KINDS = ["memory", "mapped", "pieces"]
+
+
+def source_of(kind, tmp_path):
+    """The same rows in each of the ways that rows can come, a hundred at a time."""
     X, S = numbered()
-    if request.param == "memory":
+    if kind == "memory":
         return as_source(X, S)
-    if request.param == "mapped":
-        return chunks.RowSource(as_source(mapped(tmp_path, X, "x.npy"), mapped(tmp_path, S, "s.npy"))._read, 1005,
-                                chunk_rows=100)
-    if request.param == "stream":
+    if kind == "mapped":
+        source = as_source(mapped(tmp_path, X, "x.npy"), mapped(tmp_path, S, "s.npy"))
+        return chunks.RowSource(source._read, 1005, chunk_rows=100)
+    if kind == "stream":
         return as_source(lambda: ((X[k : k + 70], S[k : k + 70]) for k in range(0, 1005, 70)))
     return as_source(Pieces(X, S))
+
+
+@pytest.fixture(params=[*KINDS, "stream"])
+def source(request, tmp_path):
+    return source_of(request.param, tmp_path)
 
 
 class Pieces:
@@ -72,10 +79,10 @@ def test_minibatches_have_every_row_once(source):
     assert (found != again).any()
 
 
-def test_minibatches_mix_all_parts(source, request):
-    if "stream" in request.node.name:
-        pytest.skip("a stream is shuffled within a chunk")
-    first = numbers(source.minibatches(100, np.random.default_rng(15)))[:100]
+@pytest.mark.parametrize("kind", KINDS)
+def test_minibatches_mix_all_parts(kind, tmp_path):
+    """Of all but streams, which are shuffled within a chunk."""
+    first = numbers(source_of(kind, tmp_path).minibatches(100, np.random.default_rng(15)))[:100]
     # ten blocks, or a hundred rows, of a uniform distribution over 0..1004: standard error 92 for blocks
     assert abs(first.mean() - 502) < 370
     assert np.ptp(first) > 300
@@ -159,6 +166,12 @@ class TestRefusals:
     def test_noise_belongs_to_the_chunks(self):
         with pytest.raises(DensityError, match="covariance cannot be given beside"):
             as_source(lambda: iter([]), np.eye(2))
+
+    def test_bad_values_of_mapped_rows_say_where(self, tmp_path):
+        X, S = numbered(300)
+        X[250, 1] = np.inf
+        with pytest.raises(DensityError, match="in the rows from 200: .*row 50"):
+            list(chunks.RowSource(as_source(mapped(tmp_path, X, "x.npy"), S)._read, 300, chunk_rows=100).chunks())
 
     def test_mapped_arrays_of_other_lengths(self, tmp_path):
         X, S = numbered(300)
