@@ -19,7 +19,7 @@ def learning_curves(found, n_components):
             axes.plot(seconds, scores, color=COLORS[method], lw=1.3, alpha=0.9, label=None if k else NAMES[method])
             axes.plot(seconds[-1:], scores[-1:], "o", color=COLORS[method], ms=3)
     axes.set(xscale="log", xlabel="seconds of one processor", ylabel="validation score [nats per row]",
-             ylim=(max(final) - 0.35, max(final) + 0.02))
+             ylim=(max(final) - 0.2, max(final) + 0.01))
     axes.set_title(f"K = {n_components}", loc="left", fontsize=9)
     axes.legend(frameon=False, fontsize=9, loc="lower right")
     tidy(axes)

@@ -47,7 +47,7 @@ class Record:
 
     def __str__(self):
         return (f"{self.passes} passes, {self.seconds:.1f} s, validation {self.held_out:.4f}, test {self.score:.4f}, "
-                f"truth - test {self.gap:.4f}" + ("" if self.converged else ", not converged"))
+                f"truth - test {self.gap:.4f}")
 
     @property
     def name(self):

@@ -1,6 +1,6 @@
 """Whether extreme deconvolution finds the density that noisy rows come from, where it is known.
 
-    python examples/experiments/density_recovery.py [--rows 50000] [--starts 2] [--method em] [--quick]
+    python examples/experiments/density_recovery.py [--rows 50000] [--starts 2] [--method hybrid] [--quick]
                                                     [--catalogue FILE] [--json FILE]
 
 1. Stars of one magnitude bin of the XDQSO model (Bovy et al. 2011, ApJ 729, 141; 20 Gaussians in the fluxes u, g, r, z
@@ -157,7 +157,7 @@ def main():
     add = parser.add_argument
     add("--rows", type=int, default=50_000)
     add("--starts", type=int, default=2)
-    add("--method", choices=("em", "minibatch", "sgd", "hybrid"), default="em")
+    add("--method", choices=("em", "minibatch", "sgd", "hybrid"), default="hybrid")
     add("--catalogue", type=Path, default=DATA / "catalogs" / "xdqso_relflux_fits_star.fits")
     add("--seed", type=int, default=1)
     add("--n-jobs", type=int, default=1, help="threads")
