@@ -5,6 +5,9 @@ correlations: ``y[i, j] = sum_ab x[s i + d (a - H // 2), s j + d (b - W // 2)] k
 dilation d, zeros outside the image. The output has ``ceil(h / s)`` x ``ceil(w / s)`` pixels.
 """
 
+import threading
+from math import prod
+
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
@@ -24,13 +27,50 @@ MASKS = {
 }
 
 
-def gather(x, kernel, before, after, stride, dilation):
-    """Copy neighbourhoods into rows.
+# Bytes of neighbourhoods that are copied at a time: what stays in the cache of one core
+CHUNK = 2**20
+
+
+class _Scratch(threading.local):
+    """Memory that a thread uses again and again: fresh memory costs more than the arithmetic done in it."""
+
+    def __init__(self):
+        self.buffers = {}
+
+    def array(self, purpose, shape, dtype):
+        """An array with whatever the last user left in it."""
+        size, key = prod(shape), (purpose, np.dtype(dtype))
+        if self.buffers.get(key, np.empty(0)).size < size:
+            self.buffers[key] = np.empty(size, dtype)
+        return self.buffers[key][:size].reshape(shape)
+
+
+_scratch = _Scratch()
+
+
+def _padded(x, before, after):
+    """Images with rows and columns of zeros around them, or fewer of their own where ``before`` or ``after`` < 0."""
+    if not any((*before, *after)):
+        return np.ascontiguousarray(x)
+    n, *sides, c = x.shape
+    wide = [side + b + a for side, b, a in zip(sides, before, after)]
+    image = _scratch.array("image", (n, *wide, c), x.dtype)
+    image[...] = 0
+    into = tuple(slice(max(b, 0), side + b + min(a, 0)) for side, b, a in zip(sides, before, after))
+    kept = tuple(slice(max(-b, 0), side + min(a, 0)) for side, b, a in zip(sides, before, after))
+    image[:, *into] = x[:, *kept]
+    return image
+
+
+def correlate(x, matrix, kernel, before, after, stride, dilation):
+    """Multiply the neighbourhood of each pixel with a matrix.
 
     Parameters
     ----------
     x : array, (n, h, w, c)
         Images.
+    matrix : array, (taps * c, outputs)
+        The kernel, taps row by row.
     kernel : tuple of int
         Height and width of a neighbourhood, in taps.
     before, after : tuple of int
@@ -40,31 +80,29 @@ def gather(x, kernel, before, after, stride, dilation):
 
     Returns
     -------
-    rows : array, (n * h' * w', taps * c)
-        One row per pixel of the output.
-    shape : tuple of int
-        (n, h', w').
+    array, (n, h', w', outputs)
+        In new memory.
     """
-    n, h, w, c = x.shape
-    (top, left), (bottom, right) = before, after
-    if (top, left, bottom, right) != (0, 0, 0, 0):
-        padded = np.zeros((n, h + top + bottom, w + left + right, c), x.dtype)
-        into = padded[:, max(top, 0) : top + h, max(left, 0) : left + w]
-        into = into[:, : h + min(top, 0) + min(bottom, 0), : w + min(left, 0) + min(right, 0)]
-        into[...] = x[:, max(-top, 0) :, max(-left, 0) :][:, : into.shape[1], : into.shape[2]]
-        x = padded
-    high, wide = (
-        (full - dilation * (taps - 1) - 1) // stride + 1 for full, taps in zip(x.shape[1:3], kernel)
-    )
-    x = np.ascontiguousarray(x)
-    s = x.strides
-    windows = as_strided(
-        x,
-        (n, high, wide, *kernel, c),
-        (s[0], stride * s[1], stride * s[2], dilation * s[1], dilation * s[2], s[3]),
-        writeable=False,
-    )
-    return windows.reshape(n * high * wide, kernel[0] * kernel[1] * c), (n, high, wide)
+    sides = [
+        (side + b + a - dilation * (taps - 1) - 1) // stride + 1
+        for side, b, a, taps in zip(x.shape[1:3], before, after, kernel)
+    ]
+    y = np.empty((len(x), *sides, matrix.shape[1]), x.dtype)
+    at_once = max(1, CHUNK // (prod(sides) * matrix.shape[0] * x.itemsize))
+    for start in range(0, len(x), at_once):
+        part = slice(start, start + at_once)
+        image = _padded(x[part], before, after)
+        s = image.strides
+        windows = as_strided(
+            image,
+            (len(image), *sides, *kernel, x.shape[3]),
+            (s[0], stride * s[1], stride * s[2], dilation * s[1], dilation * s[2], s[3]),
+            writeable=False,
+        )
+        rows = _scratch.array("rows", windows.shape, x.dtype)
+        rows[...] = windows
+        np.matmul(rows.reshape(-1, matrix.shape[0]), matrix, out=y[part].reshape(-1, matrix.shape[1]))
+    return y
 
 
 def spread(x, stride, shape):
@@ -120,8 +158,7 @@ class Conv2d(Linear):
     def _apply(self, x):
         if self.kernel == (1, 1) and self.stride == 1 and self.before == (0, 0):
             return x @ self.matrix
-        rows, shape = gather(x, self.kernel, self.before, self.after, self.stride, self.dilation)
-        return (rows @ self.matrix).reshape(*shape, self.matrix.shape[1])
+        return correlate(x, self.matrix, self.kernel, self.before, self.after, self.stride, self.dilation)
 
     def _transpose(self, y, shape):
         if self.kernel == (1, 1) and self.stride == 1 and self.before == (0, 0):
@@ -130,8 +167,7 @@ class Conv2d(Linear):
         before = [r - pad for r, pad in zip(reach, self.before)]
         after = [r - pad for r, pad in zip(reach, self.after)]
         wide = spread(y, self.stride, shape)
-        rows, _ = gather(wide, self.kernel, before, after, 1, self.dilation)
-        return (rows @ self.transposed).reshape(len(y), *shape, self.transposed.shape[1])
+        return correlate(wide, self.transposed, self.kernel, before, after, 1, self.dilation)
 
 
 class TransposedConv2d(Linear):

@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from reference import nn as slow
@@ -19,6 +21,7 @@ from celestepy.nn import (
     TransposedConv2d,
     Upsample,
 )
+from celestepy.nn.convolution import CHUNK
 
 RNG = np.random.default_rng(20261121)
 SHAPE = (2, 6, 8, 4)
@@ -181,3 +184,19 @@ def test_masks_beyond_their_own_image():
     """A kernel of one row finds nothing above: every tap of it is dead, which no network can mean."""
     with pytest.raises(ValueError, match="mask 'above'"):
         Conv2d(numbers(1, 3, 2, 2), numbers(2), mask="above")
+
+
+def test_threads_do_not_share_memory():
+    """The scratch memory of convolutions belongs to a thread."""
+    layer, batches = convolution((5, 5)), numbers(8, 3, 40, 40, 4)
+    expected = [layer.forward(batch)[0] for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda batch: layer.forward(batch)[0], batches))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_batches_that_are_convolved_in_pieces():
+    layer, images = convolution(), numbers(40, 32, 32, 4)
+    whole, _ = layer.forward(images)
+    assert images[0].size * 9 * 8 * 40 > 2 * CHUNK
+    np.testing.assert_allclose(whole[33], layer.forward(images[33:34])[0][0], rtol=1e-12, atol=1e-12)
