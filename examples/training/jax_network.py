@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from celestepy.nn import load_network_file
+
 
 def layers_of(body):
     """Every layer of a description, the nested ones too."""
@@ -136,6 +138,34 @@ class Network(eqx.Module):
         n, h, w, c = x.shape
         f = layer["factor"]
         return x.reshape(n, h, w, f, f, -1).transpose(0, 1, 3, 2, 4, 5).reshape(n, h * f, w * f, -1)
+
+
+def load_score(path):
+    """The score of a trained network as a function of JAX, to compare with ``ScorePrior`` or for use in other packages.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A weight file that `train_score.py` wrote.
+
+    Returns
+    -------
+    callable
+        ``score(u, sigma)``: stamps (n, h, w) and one temperature -> gradient of the log density of u.
+    """
+    file = load_network_file(path)
+    numbers = {name: jnp.asarray(array, x32()) for name, array in file.arrays.items()}
+    network = Network(numbers, json.dumps(file.description))
+    mean, scale = jnp.asarray(file.constants["mean"], x32()), file.metadata["scale"]
+
+    def score(u, sigma):
+        total = scale**2 + sigma**2
+        change = u - mean
+        log_sigma = jnp.full(len(u), jnp.log(sigma))
+        output = network((change / total**0.5)[..., None], log_sigma)[..., 0]
+        return (scale * output / (sigma * total**0.5)) - change / total
+
+    return score
 
 
 def x32():

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from celestepy.deblend.learned import ScorePrior, trained_priors
+from celestepy.deblend.learned.stamps import DATA
 from celestepy.nn import (
     ELU,
     ConcatELU,
@@ -100,15 +102,31 @@ def test_layer(name):
     compare(layer.forward, layer.vjp, layer.jvp, function, RNG.standard_normal((2, 6, 8, 4)))
 
 
-@pytest.mark.parametrize(("description", "shape"), [(score_unet(), (2, 32, 32, 1)), (pixelcnn(8), (2, 12, 10, 1))])
-def test_network_as_trained(description, shape):
+@pytest.fixture(scope="module")
+def trained():
+    """The module of the training scripts that defines the networks."""
     pytest.importorskip("equinox", reason="Equinox is not installed: pip install celestepy[deep]")
     spec = importlib.util.spec_from_file_location("jax_network", TRAINING / "jax_network.py")
-    trained = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(trained)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(("description", "shape"), [(score_unet(), (2, 32, 32, 1)), (pixelcnn(8), (2, 12, 10, 1))])
+def test_network_as_trained(trained, description, shape):
     start = trained.Network.start(description, jax.random.PRNGKey(0))
     arrays = {name: array + 0.05 * RNG.standard_normal(array.shape) for name, array in start.numbers.items()}
     theirs = trained.Network({name: jnp.asarray(array) for name, array in arrays.items()}, start.text)
     ours, sigma = build_network(description, arrays, np.float64), np.array([0.05, 0.7])
     x = RNG.standard_normal(shape)
     compare(lambda x: ours.forward(x, sigma), ours.vjp, ours.jvp, lambda x: theirs(x, jnp.log(sigma)), x)
+
+
+@pytest.mark.parametrize("name", [name for name in trained_priors() if name.startswith("score-")])
+def test_trained_score(trained, name):
+    prior = ScorePrior.load(name, dtype=np.float64)
+    function = trained.load_score(DATA / f"{name}.npz")
+    stamps = prior.mean + 0.3 * RNG.standard_normal((2, *prior.shape))
+    expected = np.asarray(function(jnp.asarray(stamps), 0.1))
+    # 1e-10 of the largest: float64 through 40 layers, and ln sigma taken in another order
+    np.testing.assert_allclose(prior.score(stamps, 0.1), expected, rtol=0, atol=1e-10 * np.abs(expected).max())

@@ -1,7 +1,8 @@
 """Priors on morphologies learned from simulated galaxies, used without any deep-learning framework."""
 
 from celestepy.deblend.learned.pixelcnn_prior import PixelCNNPrior
+from celestepy.deblend.learned.score_function import ScoreFunctionPrior
 from celestepy.deblend.learned.score_prior import ScorePrior
 from celestepy.deblend.learned.stamps import LearnedPrior, trained_priors
 
-__all__ = ["LearnedPrior", "PixelCNNPrior", "ScorePrior", "trained_priors"]
+__all__ = ["LearnedPrior", "PixelCNNPrior", "ScoreFunctionPrior", "ScorePrior", "trained_priors"]
