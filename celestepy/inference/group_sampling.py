@@ -4,7 +4,7 @@ Each hypothesis of the fast mode is a proposal. Importance sampling from it give
 k-hat, which tells whether they can be relied on (Vehtari et al. 2024, J. Mach. Learn. Res. 25, 72). Where they cannot,
 more draws are made, and then the way from the proposal to the posterior is taken in steps
 (`celestepy.inference.tempering`). In blends of three sources where that fails, and in larger ones, the draws are those
-of the fast mode's joint Gaussians over modes and assignments, flagged.
+of the fast mode's joint posterior over modes and assignments, flagged.
 """
 
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from celestepy.catalog.draws import Draws
 from celestepy.inference.assignments import TypePosterior
 from celestepy.inference.importance import weigh
 from celestepy.inference.mcmc.density import SamplingError
-from celestepy.inference.proposals import group_proposal
+from celestepy.inference.proposals import draw_fit, group_proposal
 from celestepy.inference.tempering import temper
 from celestepy.model.parameters import GALAXY, KINDS, STAR, layout
 
@@ -253,7 +253,7 @@ def _sample_hypothesis(posterior, fit, number, settings, rng):
         return None
 
     if posterior.n_sources > _MOST_SOURCES:
-        return _gaussian_draws(posterior, fit, number, rng)
+        return _fitted_draws(posterior, fit, number, rng)
 
     def log_density(x):
         return posterior.values(fit.kinds, x)
@@ -269,7 +269,7 @@ def _sample_hypothesis(posterior, fit, number, settings, rng):
         if tempered is not None:
             return replace(tempered, n_evaluations=tempered.n_evaluations + drawn.n_evaluations)
     if matters and not reliable and posterior.n_sources > 2:
-        return _gaussian_draws(posterior, fit, number, rng, drawn)
+        return _fitted_draws(posterior, fit, number, rng, drawn)
     if not np.isfinite(drawn.log_evidence):
         return None
     return HypothesisDraws(
@@ -283,15 +283,14 @@ def _sample_hypothesis(posterior, fit, number, settings, rng):
     )
 
 
-def _gaussian_draws(posterior, fit, number, rng, drawn=None):
-    """Draws of the fast mode's Gaussians, and its evidence, for blends that importance sampling does not describe.
+def _fitted_draws(posterior, fit, number, rng, drawn=None):
+    """Draws of the fast mode's own posterior, and its evidence, for blends that importance sampling does not describe.
 
     Weights of a few large draws would make the errors of such a blend too small: of groups of five, .53 of the colours
-    lay within one of them, of these Gaussians .62.
+    lay within one of them, of the fast mode's .62.
     """
-    gaussians = group_proposal(fit, posterior.blocks(fit.kinds)[0], np.inf)
     return HypothesisDraws(
-        gaussians.draw(number, rng),
+        draw_fit(fit, posterior.blocks(fit.kinds)[0], number, rng),
         np.full(number, -np.log(number)),
         fit.log_evidence,
         np.nan,

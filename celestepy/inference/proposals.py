@@ -5,21 +5,20 @@ describes its own posterior beyond Laplace's approximation (several colours, ske
 joint densities are made of these and mixed, since either can fail where the other does not:
 
 * each source in turn follows its own mixture, and everything else its regression on that source;
-* all sources follow their mixtures at once: Laplace's joint Gaussian times, for each source, its mixture over the
-  marginal of that Gaussian.
+* all sources follow their mixtures at once, and depend on one another as in Laplace's joint Gaussian.
 """
 
 import numpy as np
 
 from celestepy.inference.importance import StudentMixture
 
-__all__ = ["group_proposal"]
+__all__ = ["draw_fit", "group_proposal"]
 
 # Components of less weight than this share are left out, and no more than so many are kept.
 _LEAST_SHARE, _MOST_COMPONENTS = 1e-3, 64
 # Weight of the copies that carry the tails, and degrees of freedom of the others: in twenty dimensions a Student t of
-# five is far from a Gaussian, which most posteriors nearly are. Effective draws of 100: of galaxies 38 if all components
-# had five degrees of freedom, 47 so; of stars 66 and 82.
+# five is far from a Gaussian, which most posteriors nearly are. Effective draws of 100: of galaxies 38 if all
+# components had five degrees of freedom, 47 so; of stars 66 and 82.
 _WIDENED, _BODY_DF = 0.25, 20.0
 
 
@@ -52,9 +51,8 @@ def group_proposal(hypothesis, blocks, df=5.0, reach=None):
     joint = _Joint(hypothesis)
     parts = [joint.regressed(block, source) for block, source in zip(blocks, hypothesis.sources, strict=True)]
     if len(blocks) > 1:
-        together = joint.multiplied(blocks, hypothesis.sources)
         parts = [(weights / len(parts), *rest) for weights, *rest in parts]
-        parts = [*parts, together] if together is not None else parts
+        parts.append(joint.linked(blocks, hypothesis.sources))
     weights, means, covariances = (np.concatenate(each) for each in zip(*parts, strict=True))
     keep = np.argsort(-weights, kind="stable")[:_MOST_COMPONENTS]
     keep = keep[weights[keep] > _LEAST_SHARE * weights[keep[0]]]
@@ -67,6 +65,42 @@ def group_proposal(hypothesis, blocks, df=5.0, reach=None):
         np.concatenate([covariances, covariances + np.diag(np.square(reach))]),
         np.repeat([max(df, _BODY_DF), df], len(weights)),
     )
+
+
+def draw_fit(hypothesis, blocks, n, rng):
+    """Draw from the fast mode's own posterior of a group.
+
+    Each source follows its own mixture of Gaussians exactly. The sources depend on one another as in Laplace's joint
+    Gaussian: a draw of that, in units of the source's own covariance, says where in the component the source lies.
+
+    Parameters
+    ----------
+    hypothesis, blocks
+        As for `group_proposal`.
+    n : int
+        Number of draws.
+    rng : `numpy.random.Generator`
+        Source of randomness.
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        Shape (n, D).
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If the Hessian at the mode, or a covariance of a source, is not positive definite.
+    """
+    joint = _Joint(hypothesis)
+    offsets = rng.standard_normal((n, len(joint.mode))) @ np.linalg.cholesky(joint.covariance).T
+    draws = joint.mode + offsets
+    for block, source in zip(blocks, hypothesis.sources, strict=True):
+        whitened = np.linalg.solve(np.linalg.cholesky(joint.covariance[block, block]), offsets[:, block].T).T
+        component = rng.choice(len(source.weights), n, p=source.weights / source.weights.sum())
+        factors = np.linalg.cholesky(source.covariances)[component]
+        draws[:, block] = source.means[component] + np.einsum("nab,nb->na", factors, whitened)
+    return draws
 
 
 class _Joint:
@@ -96,53 +130,26 @@ class _Joint:
         covariances[:, rest[:, None], rest] = conditional + led @ slope.T
         return source.weights, means, _symmetric(covariances)
 
-    def multiplied(self, blocks, sources):
-        """All sources follow their mixtures; None where that is no proper density.
+    def linked(self, blocks, sources):
+        """All sources follow their mixtures at once, and depend on one another as in Laplace's Gaussian.
 
-        In information form: to the joint precision P each component N(m, C) of a source adds ``inv(C) - inv(C_joint)``
-        in the block of that source, and ``inv(C) (m - mode)`` to the shift.
+        To component j, N(m, C), of a source belongs the linear map ``A = chol(C) inv(chol(C_joint))`` that turns the
+        source's marginal covariance into C: mapped so, source by source, the joint covariance has the components'
+        blocks, and the correlations of Laplace's.
         """
-        size = len(self.mode)
-        log_weights, precisions, shifts = np.zeros(1), self.precision[None], np.zeros((1, size))
+        log_weights, means = np.zeros(1), self.mode[None]
+        maps = np.eye(len(self.mode))[None]
         for block, source in zip(blocks, sources, strict=True):
-            narrow = np.linalg.inv(source.covariances)
-            gain = narrow - np.linalg.inv(self.covariance[block, block])
-            offset = source.means - self.mode[block]
-            pull = np.einsum("jab,jb->ja", narrow, offset)
-            _, log_determinant = np.linalg.slogdet(narrow)
-            own = np.log(source.weights) + 0.5 * log_determinant - 0.5 * np.einsum("ja,ja->j", offset, pull)
-            log_weights = (log_weights[:, None] + own).ravel()
-            precisions = np.repeat(precisions, len(own), axis=0)
-            precisions[:, block, block] += np.tile(gain, (len(log_weights) // len(own), 1, 1))
-            shifts = np.repeat(shifts, len(own), axis=0)
-            shifts[:, block] += np.tile(pull, (len(log_weights) // len(own), 1))
-            log_weights, precisions, shifts = _heaviest(log_weights, precisions, shifts)
-            if not len(log_weights):
-                return None
-        covariances = _symmetric(np.linalg.inv(precisions))
-        means = self.mode + np.einsum("jab,jb->ja", covariances, shifts)
-        total = _log_integrals(log_weights, precisions, shifts)
-        weights = np.exp(total - np.logaddexp.reduce(total))
-        return weights, means, covariances
-
-
-def _log_integrals(log_weights, precisions, shifts):
-    """Log integrals of ``exp(log_weight + s.t - t'P t / 2)`` up to a constant; -inf where P is not a precision."""
-    values, vectors = np.linalg.eigh(precisions)
-    proper = values[:, 0] > 1e-10 * values[:, -1]
-    safe = np.where(proper[:, None], values, 1.0)
-    along = np.einsum("jab,ja->jb", vectors, shifts)
-    result = log_weights + 0.5 * np.sum(along**2 / safe, axis=1) - 0.5 * np.sum(np.log(safe), axis=1)
-    return np.where(proper, result, -np.inf)
-
-
-def _heaviest(log_weights, precisions, shifts):
-    """Those components that are proper and count."""
-    total = _log_integrals(log_weights, precisions, shifts)
-    order = np.argsort(-total, kind="stable")[:_MOST_COMPONENTS]
-    order = order[np.isfinite(total[order])]
-    order = order[total[order] > total[order[:1]] + np.log(_LEAST_SHARE)] if len(order) else order
-    return log_weights[order], precisions[order], shifts[order]
+            marginal = np.linalg.cholesky(self.covariance[block, block])
+            own = np.linalg.cholesky(source.covariances) @ np.linalg.inv(marginal)
+            log_weights = (log_weights[:, None] + np.log(source.weights)).ravel()
+            n, j = len(means), len(own)
+            means, maps = np.repeat(means, j, axis=0), np.repeat(maps, j, axis=0)
+            means[:, block], maps[:, block, block] = np.tile(source.means, (n, 1)), np.tile(own, (n, 1, 1))
+            keep = np.argsort(-log_weights, kind="stable")[:_MOST_COMPONENTS]
+            log_weights, means, maps = log_weights[keep], means[keep], maps[keep]
+        weights = np.exp(log_weights - np.logaddexp.reduce(log_weights))
+        return weights, means, _symmetric(maps @ self.covariance @ maps.transpose(0, 2, 1))
 
 
 def _symmetric(matrices):
