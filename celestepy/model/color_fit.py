@@ -23,10 +23,11 @@ from celestepy.density.extreme_deconvolution import ExtremeDeconvolution
 from celestepy.density.noisy_rows import NoisyRows
 from celestepy.model.color_mixture import ColorMixture
 
-__all__ = ["ColorFit", "color_errors", "color_rows", "log_likelihood"]
+__all__ = ["ColorFit", "color_errors", "color_rows", "draw_shares", "log_likelihood"]
 
 _START_REGULARIZATION = 0.1  # pseudo-rows
 _START_PASSES = 10  # of extreme deconvolution without slopes, before the means may follow the flux
+_NEGLIGIBLE = 1e-7  # share of a source's draws below which one is left out of a step
 _STILL = 1e-7  # gain of log likelihood per source and step below which a fit has converged
 
 
@@ -94,6 +95,35 @@ def log_likelihood(mixture, colors, errors, log_flux):
     x = np.asarray(log_flux, dtype=float) - mixture.pivot
     rows = color_rows(np.asarray(colors, dtype=float), x, errors)
     return log_densities(rows, *_joint(mixture, 1.0)) + 0.5 * (x**2 + np.log(2 * np.pi))
+
+
+def draw_shares(mixture, draws):
+    """What a mixture makes of likelihoods that are given by draws.
+
+    Parameters
+    ----------
+    mixture : ColorMixture
+        Law of the true colours.
+    draws : `~celestepy.model.flux_draws.ColorDraws`
+        Likelihoods of n sources, K draws each.
+
+    Returns
+    -------
+    shares : (n, K) array
+        Weights of the draws as draws from the posterior under the mixture; they sum to one.
+    log_likelihood : (n,) array
+        Log density of each source's data, given its log flux, up to a constant that does not depend on the mixture.
+    """
+    n, size = draws.log_flux.shape
+    flat = log_likelihood(mixture, draws.colors.reshape(n * size, -1), None, draws.log_flux.ravel())
+    terms = draws.log_weight + flat.reshape(n, size)
+    total = np.logaddexp.reduce(terms, axis=1)
+    return np.exp(terms - total[:, None]), total
+
+
+def _draw_rows(draws, shares, pivot):
+    used = shares > _NEGLIGIBLE
+    return color_rows(draws.colors[used], draws.log_flux[used] - pivot, weights=shares[used])
 
 
 def _joint(mixture, spread):
@@ -166,6 +196,37 @@ class ColorFit:
         best, best_score = None, -np.inf
         for _ in range(self.n_starts):
             mixture, score = self._climb(self.start(rows, pivot, rng), rows)
+            if score > best_score:
+                best, best_score = mixture, score
+        return best
+
+    def fit_draws(self, draws, *, pivot=0.0, rng):
+        """Fit a mixture of the true colours to likelihoods of any form.
+
+        Each step weighs the draws of every source by the mixture, and improves the mixture on the weighted draws.
+
+        Parameters
+        ----------
+        draws : `~celestepy.model.flux_draws.ColorDraws`
+            Likelihoods as weighted draws, such as those of faint fluxes.
+        pivot, rng
+            As for `fit`.
+
+        Returns
+        -------
+        ColorMixture
+            The mixture of highest likelihood among the starts.
+        """
+        best, best_score = None, -np.inf
+        for _ in range(self.n_starts):
+            shares = np.exp(draws.log_weight - np.logaddexp.reduce(draws.log_weight, axis=1, keepdims=True))
+            mixture, score = self.start(_draw_rows(draws, shares, pivot), pivot, rng), -np.inf
+            for _ in range(self.n_iterations):
+                before, (shares, marginal) = score, draw_shares(mixture, draws)
+                score = marginal.sum()
+                if score - before < _STILL * len(draws):
+                    break
+                mixture, _ = self.step(mixture, _draw_rows(draws, shares, pivot))
             if score > best_score:
                 best, best_score = mixture, score
         return best
