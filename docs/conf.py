@@ -70,6 +70,7 @@ class CommandHelp(Directive):
     """``.. command-help:: NAME``: what ``celestepy NAME --help`` prints."""
 
     required_arguments = 1
+    final_argument_whitespace = True  # a command of a command has two words
 
     def run(self):
         """Ask the command itself, so that the page cannot drift from it."""
@@ -77,7 +78,7 @@ class CommandHelp(Directive):
 
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
-            build_parser().parse_args([*self.arguments, "--help"])
+            build_parser().parse_args([*self.arguments[0].split(), "--help"])
         return [nodes.literal_block(text=printed.getvalue(), language="none")]
 
 
