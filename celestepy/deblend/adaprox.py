@@ -139,19 +139,26 @@ class _State(Stepper):
             self.seds[k] *= peak
 
     def step(self):
-        point = self.problem.evaluate(self.variables.stack(), None if self.settings.solve_fluxes else self.seds)
-        self.seds = point.seds
-        objective = point.half_chi2 + self._costs()
-        images = self.problem.gradient(point)
-        if not self.settings.solve_fluxes:
-            self._move_fluxes(self.problem.sed_gradient(point) + self.problem.flux_cost)
+        half_chi2, images, of_fluxes = self._slopes()
+        objective, seds = half_chi2 + self._costs(), self.seds
+        if of_fluxes is not None:
+            self._move_fluxes(of_fluxes + self.problem.flux_cost)
         gradients = self._with_prior([self.variables.cut(image, k) for k, image in enumerate(images)])
         for k in self.variables.free:
             self._move(k, gradients[k])
         for k in self.variables.parametric:
-            source = self.parametric.moved(self.variables, k, gradients[k], point.seds[k])
+            source = self.parametric.moved(self.variables, k, gradients[k], seds[k])
             self.variables.replace_parametric(k, source)
         return objective
+
+    def _slopes(self):
+        """Half chi^2, its derivative with respect to morphologies, and to fluxes if they take steps."""
+        stack = self.variables.stack()
+        if not self.settings.solve_fluxes:
+            return self.problem.slopes(stack, self.seds)
+        point = self.problem.evaluate(stack)
+        self.seds = point.seds
+        return point.half_chi2, self.problem.gradient(point), None
 
     def _costs(self):
         values, free = self.variables.values, self.variables.free

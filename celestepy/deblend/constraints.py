@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from celestepy.deblend.errors import DeblendError
-from celestepy.deblend.operators import monotonic_projection, monotonic_sweep, nonnegative, sparse, symmetric
+from celestepy.deblend.operators import constrained, sparse
 
 __all__ = ["SCARLET", "Constraints", "Monotonic", "NonNegative", "Sparse", "Symmetric"]
 
@@ -19,21 +19,6 @@ class NonNegative:
     """No pixel is negative."""
 
     exact = True
-
-    def apply(self, x):
-        """The closest such morphology.
-
-        Parameters
-        ----------
-        x : (h, w) array
-            A morphology.
-
-        Returns
-        -------
-        (h, w) array
-            The new one.
-        """
-        return nonnegative(x)
 
 
 @dataclass(frozen=True)
@@ -57,21 +42,6 @@ class Monotonic:
         """Whether it is a projection."""
         return self.method == "exact"
 
-    def apply(self, x):
-        """Make a morphology monotonic.
-
-        Parameters
-        ----------
-        x : (h, w) array
-            A morphology.
-
-        Returns
-        -------
-        (h, w) array
-            The new one.
-        """
-        return monotonic_projection(x) if self.exact else monotonic_sweep(x)
-
 
 @dataclass(frozen=True)
 class Symmetric:
@@ -93,21 +63,6 @@ class Symmetric:
     def exact(self):
         """Whether it is a projection."""
         return self.strength in (0.0, 1.0)
-
-    def apply(self, x):
-        """Make a morphology (more) symmetric.
-
-        Parameters
-        ----------
-        x : (h, w) array
-            A morphology.
-
-        Returns
-        -------
-        (h, w) array
-            The new one.
-        """
-        return symmetric(x, self.strength)
 
 
 @dataclass(frozen=True)
@@ -179,7 +134,7 @@ class Sparse:
         return self.weight * (np.count_nonzero(x) if self.norm == "l0" else flux * np.abs(x).sum())
 
 
-_ORDER = (Sparse, Symmetric, Monotonic, NonNegative)
+_TYPES = (Sparse, Symmetric, Monotonic, NonNegative)
 
 
 class Constraints:
@@ -199,15 +154,21 @@ class Constraints:
     def __init__(self, constraints):
         given = list(constraints)
         for each in given:
-            if not isinstance(each, _ORDER):
+            if not isinstance(each, _TYPES):
                 raise DeblendError(
                     f"constraints: {each!r}, expected NonNegative(), Monotonic(), Symmetric() or Sparse(weight)"
                 )
         if len({type(each) for each in given}) < len(given):
             raise DeblendError(f"constraints: {given}, expected at most one of each type")
-        self._all = sorted(given, key=lambda each: _ORDER.index(type(each)))
-        self._positive = any(isinstance(each, NonNegative) for each in given)
-        self._sparse = [each for each in given if isinstance(each, Sparse)]
+        own = {type(each): each for each in given}
+        self._all = given
+        self._sparse = own.get(Sparse)
+        self._positive = NonNegative in own
+        self._others = {
+            "symmetry": own[Symmetric].strength if Symmetric in own else 0.0,
+            "monotonic": own[Monotonic].method if Monotonic in own else None,
+            "positive": self._positive,
+        }
 
     def __iter__(self):
         return iter(self._all)
@@ -220,7 +181,7 @@ class Constraints:
     @property
     def flux_cost(self):
         """Cost of a unit of flux, which enters the solution for the fluxes."""
-        return sum(each.weight for each in self._sparse if each.norm == "l1")
+        return self._sparse.weight if self._sparse is not None and self._sparse.norm == "l1" else 0.0
 
     def apply(self, x, step=0.0, flux=0.0):
         """All proximal operators.
@@ -235,11 +196,11 @@ class Constraints:
         Returns
         -------
         (h, w) array
-            The new one; `x` itself if there is no constraint.
+            A new array.
         """
-        for each in self._all:
-            x = each.apply(x, step, flux, self._positive) if isinstance(each, Sparse) else each.apply(x)
-        return x
+        if self._sparse is not None:
+            x = self._sparse.apply(x, step, flux, self._positive)
+        return constrained(x, **self._others)
 
     def cost(self, x, flux):
         """What the constraints add to the objective.
@@ -256,7 +217,7 @@ class Constraints:
         float
             The cost.
         """
-        return sum(each.cost(x, flux) for each in self._sparse)
+        return 0.0 if self._sparse is None else self._sparse.cost(x, flux)
 
 
 SCARLET = (Symmetric(), Monotonic("sweep"), NonNegative())

@@ -17,6 +17,7 @@ from celestepy.deblend.errors import DeblendError
 from celestepy.deblend.inner_neighbours import inner_neighbours
 
 __all__ = [
+    "constrained",
     "monotonic_projection",
     "monotonic_sweep",
     "nonnegative",
@@ -73,9 +74,7 @@ def symmetric(morphology, strength=1.0):
     """
     if not 0 <= strength <= 1:
         raise DeblendError(f"strength: {strength!r}, expected a number from 0 (none) to 1 (fully symmetric)")
-    x = _copied(morphology, odd=True)
-    _operators.symmetrise(x.reshape(-1), float(strength))
-    return x
+    return constrained(morphology, symmetry=strength)
 
 
 def monotonic_sweep(morphology):
@@ -96,10 +95,7 @@ def monotonic_sweep(morphology):
     DeblendError
         If a side is even.
     """
-    x = _copied(morphology, odd=True)
-    inner = inner_neighbours(x.shape)
-    _operators.sweep(x.reshape(-1), inner.order, inner.first, inner.neighbours, inner.weights)
-    return x
+    return constrained(morphology, monotonic="sweep")
 
 
 def monotonic_projection(morphology):
@@ -121,12 +117,7 @@ def monotonic_projection(morphology):
     DeblendError
         If a side is even.
     """
-    x = _copied(morphology, odd=True)
-    inner = inner_neighbours(x.shape)
-    flat = x.reshape(-1)
-    scratch = np.empty((5, flat.size), dtype=np.int32)
-    _operators.project_tree(flat, inner.order, inner.parent, np.empty_like(flat), np.empty_like(flat), scratch)
-    return x
+    return constrained(morphology, monotonic="exact")
 
 
 def sparse(morphology, threshold, norm="l1"):
@@ -204,6 +195,36 @@ def unit_peak(morphology):
     return _scaled(_copied(morphology), np.max, "largest pixel")
 
 
+def constrained(morphology, *, symmetry=0.0, monotonic=None, positive=False):
+    """Several of the operators one after the other, on one copy.
+
+    Parameters
+    ----------
+    morphology : (h, w) array_like
+        Odd sides.
+    symmetry : float, optional
+        Strength of `symmetric`; 0 leaves it out.
+    monotonic : {None, "exact", "sweep"}, optional
+        `monotonic_projection` or `monotonic_sweep`.
+    positive : bool, optional
+        Whether `nonnegative` comes last.
+
+    Returns
+    -------
+    (h, w) array
+        A new array in any case.
+    """
+    x = _copied(morphology, odd=True)
+    flat = x.reshape(-1)
+    if symmetry:
+        _operators.symmetrise(flat, float(symmetry))
+    if monotonic is not None:
+        _make_monotonic(flat, inner_neighbours(x.shape), monotonic == "exact")
+    if positive:
+        _operators.clip_negative(flat)
+    return x
+
+
 def on_simplex(morphology):
     """The closest non-negative morphology whose sum is 1: the projection that belongs to that normalisation.
 
@@ -222,6 +243,14 @@ def on_simplex(morphology):
     excess = (np.cumsum(falling) - 1) / np.arange(1, x.size + 1)
     level = excess[np.flatnonzero(falling > excess)[-1]]
     return np.maximum(x - level, 0.0)
+
+
+def _make_monotonic(flat, inner, exact):
+    if not exact:
+        _operators.sweep(flat, inner.order, inner.first, inner.neighbours, inner.weights)
+        return
+    scratch = np.empty((5, flat.size), dtype=np.int32)
+    _operators.project_tree(flat, inner.order, inner.parent, np.empty_like(flat), np.empty_like(flat), scratch)
 
 
 def _scaled(x, norm, name):

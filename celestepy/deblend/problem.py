@@ -114,6 +114,36 @@ class Problem:
         penalty = np.full(rhs.shape[1], self.flux_cost) if self.flux_cost else None
         return solve_fluxes(gram, rhs, nonnegative=self.nonnegative, penalty=penalty).seds
 
+    def slopes(self, stack, seds):
+        """Value and derivatives at given fluxes, without the images of single sources.
+
+        Parameters
+        ----------
+        stack : (K, H, W) array
+            Morphologies on the frame's grid.
+        seds : (K, B) array
+            Fluxes.
+
+        Returns
+        -------
+        half_chi2 : float
+            Value.
+        morphologies : (K, H, W) array
+            Derivative with respect to them.
+        fluxes : (K, B) array
+            Derivative with respect to them.
+        """
+        flat, grid = stack.reshape(len(stack), -1), stack.shape[1:]
+        images = self.frame.render((seds.T @ flat).reshape(-1, *grid))
+        half_chi2 = 0.0
+        for model, data, weights in zip(images, self._data, self._weights, strict=True):
+            residual = model.reshape(data.shape) - data
+            weighted = weights * residual
+            half_chi2 += 0.5 * float(np.vdot(weighted, residual))
+            model[...] = weighted.reshape(model.shape)
+        back = self.frame.adjoint(images).reshape(self.frame.n_bands, -1)
+        return half_chi2, (seds @ back).reshape(stack.shape), flat @ back.T
+
     def gram(self, columns):
         """Products of images with the weights.
 
@@ -145,26 +175,6 @@ class Problem:
         pairs = zip(evaluation.weighted, self.frame.observations, strict=True)
         images = [weighted.reshape(o.shape) for weighted, o in pairs]
         return self.frame.pull_back(images, evaluation.seds)
-
-    def sed_gradient(self, evaluation):
-        """Derivative with respect to fluxes.
-
-        Parameters
-        ----------
-        evaluation : Evaluation
-            Of this problem.
-
-        Returns
-        -------
-        (K, B) array
-            0 at the solution, except for fluxes that must not be negative.
-        """
-        total = np.zeros_like(evaluation.seds)
-        for own, weighted, bands in zip(
-            evaluation.columns, evaluation.weighted, self.frame.band_indices, strict=True
-        ):
-            np.add.at(total.T, bands, np.matmul(own, weighted[:, :, None])[:, :, 0])
-        return total
 
     def lipschitz(self, seds):
         """Bounds on the curvature of half chi^2 in the pixels of each morphology alone.

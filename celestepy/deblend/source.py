@@ -5,6 +5,7 @@ plane, and so ``sed[b]`` is the flux of the source in band b. This fixes the sca
 """
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -72,13 +73,7 @@ class Box:
         on_grid, in_box : tuples of two slices
             The common pixels, in the grid's and in the box's own coordinates.
         """
-        on_grid, in_box = [], []
-        for first, side, limit in ((self.y0, self.height, shape[0]), (self.x0, self.width, shape[1])):
-            start, stop = min(max(first, 0), limit), max(min(first + side, limit), 0)
-            stop = max(start, stop)
-            on_grid.append(slice(start, stop))
-            in_box.append(slice(start - first, stop - first))
-        return tuple(on_grid), tuple(in_box)
+        return _overlap(self, tuple(shape))
 
     def touches(self, shape):
         """Whether any pixel of the box lies on a grid.
@@ -94,6 +89,17 @@ class Box:
             True if so.
         """
         return all(part.stop > part.start for part in self.overlap(shape)[0])
+
+
+@lru_cache(maxsize=1024)
+def _overlap(box, shape):
+    on_grid, in_box = [], []
+    for first, side, limit in ((box.y0, box.height, shape[0]), (box.x0, box.width, shape[1])):
+        start = min(max(first, 0), limit)
+        stop = max(min(first + side, limit), start)
+        on_grid.append(slice(start, stop))
+        in_box.append(slice(start - first, stop - first))
+    return tuple(on_grid), tuple(in_box)
 
 
 @dataclass(frozen=True, eq=False)
