@@ -43,7 +43,7 @@ class ExtremeDeconvolution:
         Murray 2019). "sgd": Adam on shuffled rows (the same). "hybrid": minibatch EM, split-and-merge, and a few
         passes over all rows.
     max_iter : int, optional
-        Most passes over the rows in all; without it 500 for "em", 20 for "minibatch", 40 for "sgd", and 10 to 30 for
+        Most passes over the rows in all; without it 500 for "em", 20 for "minibatch", 40 for "sgd", and 10 to 28 for
         "hybrid", the fewer the more rows there are for each component.
     tol : float, optional
         Gain of the penalised log likelihood per pass, in nats per row, below which a fit has converged.

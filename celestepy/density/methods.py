@@ -16,20 +16,20 @@ __all__ = ["METHODS", "Plan"]
 _INITS = ("kmeans", "k-means++")
 _PASSES = {"em": 500, "minibatch": 20, "sgd": 40}
 # Passes of batch EM that the hybrid method's minibatches are to be worth, and the passes it may make for that.
-_WORTH, _FEWEST_PASSES, _MOST_PASSES = 300, 10, 30
+_WORTH, _FEWEST_PASSES, _MOST_PASSES = 420, 10, 28
 # How the hybrid method shares out its passes between minibatches before split-and-merge, and full passes at the end;
 # and the parts of the way from short to long memory (see MinibatchSchedule) before and after split-and-merge. Chosen
 # on Gaia-like rows (N = 100,000, K = 32 and 64, several starts) for the held-out score that a given time buys.
 _BEFORE, _LAST = 0.4, 0.1
 _PARTS = (0.0, 0.6), (0.2, 1.0)
-# Rows in a minibatch per component: half of those that the running sums remember at least. More would be no faster;
-# fewer leave the time to what is done once a step.
+# Rows in a minibatch per component: as many as the running sums remember at least. More would be no faster; fewer leave
+# the time to what is done once a step.
 _BATCH_PER_COMPONENT, _SMALLEST_BATCH, _LARGEST_BATCH = 25, 100, 8192
 _SGD_BATCH_ROWS = 500
 # Batches in a pass over few rows.
 _FEWEST_BATCHES = 20
 # Rows of the subsample for split-and-merge, per component and at least.
-_SUBSAMPLE_PER_COMPONENT, _LEAST_SUBSAMPLE = 200, 20_000
+_SUBSAMPLE_PER_COMPONENT, _LEAST_SUBSAMPLE = 200, 10_000
 
 
 @dataclass(frozen=True)

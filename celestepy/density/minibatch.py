@@ -19,8 +19,9 @@ from celestepy.density.objective import Components, symmetric
 
 __all__ = ["MinibatchSchedule", "RunningMoments", "adjust", "fit_minibatch_em"]
 
-# Rows per component that the running sums remember at least: 36 numbers of a component in 7 dimensions need as many.
-_REMEMBERED = 50
+# Rows per component that the running sums remember at least, few as they are: what a component loses by them early it
+# gains by moving further. With 50, held-out scores of Gaia-like rows were lower by 0.005.
+_REMEMBERED = 25
 _LARGEST_RATE = 0.5
 # Steps between looks for collapsed components, which cost as much as some of the steps.
 _REPAIR_EVERY = 50

@@ -152,6 +152,8 @@ def _rows_of(array, index):
     if array.ndim > 1 and array.strides[0] == 0 and len(array) > 0:
         n = len(np.empty(len(array), bool)[index])
         return np.broadcast_to(array[0], (n, *array.shape[1:]))
+    if isinstance(index, np.ndarray) and index.dtype.kind in "iu":
+        return np.take(array, index, axis=0)  # twice as fast as brackets for rows of matrices
     return array[index] if array.ndim == 1 or isinstance(index, slice) else np.ascontiguousarray(array[index])
 
 

@@ -22,7 +22,7 @@ from celestepy.density.objective import Components, Kept
 __all__ = ["SplitMergeSettings", "merged", "split_and_merge"]
 
 # Responsibilities below this are left out of the table: of hundreds of components a row needs a few.
-_NEGLIGIBLE = 1e-3
+_NEGLIGIBLE = 1e-2
 _PART_ROWS = 4096
 # Pairs that are worth merging are few: overlaps fall off quickly.
 _PAIRS_PER_COMPONENT = 1
@@ -215,14 +215,16 @@ class _Trials:
             pair = maximization(pair, expectation(rows, *pair.arrays), self._prior, Kept())
             pair, _ = widened(pair, self._prior.scales)
         pair.weights[:] *= total
-        return self._gain([number], pair), number, pair
+        return self._gain([number], pair, concerned, rows), number, pair
 
-    def _gain(self, numbers, new):
+    def _gain(self, numbers, new, concerned=None, rows=None):
         """What the log likelihood gains if some components give way to others."""
-        concerned = self._concerned(numbers)
+        if concerned is None:
+            concerned = self._concerned(numbers)
+            rows = self._rows[concerned]
         if not concerned.size:
             return -np.inf
-        rows, before = self._rows[concerned], self._logs[concerned]
+        before = self._logs[concerned]
         share = np.minimum(np.exp(_log_density(rows, self._components.subset(numbers)) - before), 1 - 1e-12)
         after = np.logaddexp(before + np.log1p(-share), _log_density(rows, new))
         penalty = self._prior.log_density(new.covariances)
