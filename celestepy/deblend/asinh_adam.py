@@ -36,6 +36,8 @@ class AsinhAdam(Solver):
         First step of u; it falls to a tenth over the iterations.
     sigma_start, sigma_end : float
         Noise level at which the prior's score is taken, first and last.
+    score_every : int
+        Steps for which a score is used; more than one saves time where the score takes longer than the data.
     b1, b2 : float
         Memories of gradients and of their squares.
     """
@@ -45,6 +47,7 @@ class AsinhAdam(Solver):
     step: float = 0.1
     sigma_start: float = 0.1
     sigma_end: float = 0.02
+    score_every: int = 1
     b1: float = 0.9
     b2: float = 0.99
 
@@ -52,6 +55,8 @@ class AsinhAdam(Solver):
         for name in ("softening", "step", "sigma_start", "sigma_end"):
             if not getattr(self, name) > 0:
                 raise DeblendError(f"{name}: {getattr(self, name)!r}, expected a number > 0")
+        if int(self.score_every) != self.score_every or self.score_every < 1:
+            raise DeblendError(f"score_every: {self.score_every!r}, expected a whole number >= 1")
         for name in ("b1", "b2"):
             if not 0 <= getattr(self, name) < 1:
                 raise DeblendError(f"{name}: {getattr(self, name)!r}, expected a number from 0 to below 1")
@@ -87,6 +92,7 @@ class _State(Stepper):
         self.moments = {k: Moments(variables.values[k].shape) for k in variables.free}
         self.seds = problem.evaluate(variables.stack()).seds
         self.parametric = ParametricSteps(problem)
+        self.scores = None
 
     def _set(self, k, values):
         """A new morphology, constrained and brought to unit size; nothing if it has no light."""
@@ -102,10 +108,11 @@ class _State(Stepper):
         self.seds = point.seds
         objective = point.half_chi2 + self._costs()
         images = self.problem.gradient(point)
-        scores = self._scores(self.settings.sigma(progress))
+        if self.scores is None or (self.iteration - 1) % self.settings.score_every == 0:
+            self.scores = self._scores(self.settings.sigma(progress))
         length = self.settings.step * _STEP_AT_THE_END**progress
         for k in self.variables.free:
-            self._move(k, self.variables.cut(images[k], k), scores[k], length)
+            self._move(k, self.variables.cut(images[k], k), self.scores[k], length)
         for k in self.variables.parametric:
             gradient = self.variables.cut(images[k], k)
             source = self.parametric.moved(self.variables, k, gradient, point.seds[k])
@@ -143,6 +150,7 @@ class _State(Stepper):
         for k, pad in pads.items():
             self.variables.set_free(k, padded(self.variables.values[k], pad))
             self.moments[k].grow(pad)
+        self.scores = None  # of the smaller boxes
 
     def finish(self):
         return self.problem.evaluate(self.variables.stack()).seds

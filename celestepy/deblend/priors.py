@@ -14,6 +14,7 @@ from celestepy.deblend.errors import DeblendError
 __all__ = ["MorphologyPrior", "Normalisation", "PriorTerm"]
 
 SCALE_TOLERANCE = 0.02  # fractional difference of pixel scales that is passed over
+WIDTH_TOLERANCE = 0.05  # and of the widths of the model PSF
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,11 @@ class Normalisation:
 
 
 class MorphologyPrior(Protocol):
-    """What a prior has to offer. ``log_prob(x) -> (n,)`` is optional; with it the objective never rises.
+    """What a prior has to offer.
+
+    ``log_prob(x) -> (n,)`` is optional; with it the objective of forward-backward splitting never rises. So is
+    ``model_psf_sigma``, the standard deviation in pixels of the Gaussian PSF of the stamps: where it is there, the
+    model has to have that PSF.
 
     Attributes
     ----------
@@ -152,14 +157,16 @@ class PriorTerm:
         The prior.
     pixel_scale : float
         Of the model, arcsec.
+    model_psf : PSFMixture, optional
+        Of the model.
 
     Raises
     ------
     DeblendError
-        If an attribute is missing, or the prior was trained for other pixels.
+        If an attribute is missing, or the prior was trained for other pixels or another model PSF.
     """
 
-    def __init__(self, prior, pixel_scale):
+    def __init__(self, prior, pixel_scale, model_psf=None):
         for name in ("score", "shape", "pixel_scale", "normalisation"):
             if not hasattr(prior, name):
                 raise DeblendError(f"prior: {type(prior).__name__} has no {name!r}, expected those of MorphologyPrior")
@@ -170,6 +177,7 @@ class PriorTerm:
                 f"prior: trained for pixels of {prior.pixel_scale:.4g} arcsec, the model's are {pixel_scale:.4g}; give"
                 " the frame a grid of the prior's pixel scale, or take another prior"
             )
+        _check_model_psf(getattr(prior, "model_psf_sigma", None), model_psf)
         self.prior, self.normalisation = prior, prior.normalisation
         self.shape = tuple(int(side) for side in prior.shape)
         self.has_log_prob = hasattr(prior, "log_prob")
@@ -244,4 +252,15 @@ class PriorTerm:
         return tuple(
             slice(stamp // 2 - side // 2, stamp // 2 + side // 2 + 1)
             for stamp, side in zip(self.shape, shape, strict=True)
+        )
+
+
+def _check_model_psf(wanted, model_psf):
+    if wanted is None:
+        return
+    sigma = 0.0 if model_psf is None else float(np.sqrt(model_psf.covariances[:, [0, 2]].mean()))
+    if abs(sigma - wanted) > WIDTH_TOLERANCE * wanted:
+        raise DeblendError(
+            f"prior: trained for a model PSF of {wanted:.3g} pixels (Gaussian sigma), the frame's has {sigma:.3g}; make"
+            f" the frame with model_psf=PSFMixture([1], [[0, 0]], [[{wanted**2:.4g}, 0, {wanted**2:.4g}]])"
         )

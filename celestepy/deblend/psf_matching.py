@@ -16,6 +16,7 @@ __all__ = ["centred", "difference_kernel", "gaussian_sigma", "model_psf_for", "o
 NARROW = 0.8  # pixels: the widest model PSF chosen by default; its power at the Nyquist frequency is 4%
 SHARE = 0.6  # of the sharpest PSF's width that the default model PSF has at most
 NARROWEST = 0.4  # pixels: below this a Gaussian is not sampled at all
+UNDERSAMPLED = 0.55  # pixels, Gaussian sigma: FWHM 1.3; pixels cannot hold what the PSF lets through
 DAMPING = 1e-3  # relative to the model PSF's power at frequency 0
 
 
@@ -105,8 +106,20 @@ def model_psf_for(stamps):
     -------
     PSFMixture
         One round Gaussian of flux 1.
+
+    Raises
+    ------
+    DeblendError
+        If a PSF is undersampled.
     """
-    sigma = min(NARROW, SHARE * min(gaussian_sigma(stamp) for stamp in stamps))
+    sharpest = min(gaussian_sigma(stamp) for stamp in stamps)
+    if sharpest < UNDERSAMPLED:
+        raise DeblendError(
+            f"psfs: the sharpest is {sharpest:.2f} pixels wide (Gaussian sigma), expected at least {UNDERSAMPLED}: the"
+            " images are undersampled; combine dithered exposures on smaller pixels, or give model_psf=None for a"
+            " deconvolved model of free sources at your own risk"
+        )
+    sigma = min(NARROW, SHARE * sharpest)
     variance = max(sigma, NARROWEST) ** 2
     return PSFMixture([1.0], [[0.0, 0.0]], [[variance, 0.0, variance]])
 

@@ -148,18 +148,19 @@ class Solver(ABC):
         """
         began = time.perf_counter()
         constraints = Constraints(self.constraints)
-        term = None if self.prior is None else PriorTerm(self.prior, scene.frame.grid.pixel_scale)
+        frame = scene.frame
+        term = None if self.prior is None else PriorTerm(self.prior, frame.grid.pixel_scale, frame.model_psf)
         variables = Variables(scene)
         for k in variables.free if term is not None else ():
             term.check(variables.boxes[k].shape, f"source {variables.indices[k]}")
-        problem = Problem(scene.frame, nonnegative=self.nonnegative_fluxes, flux_cost=constraints.flux_cost)
+        problem = Problem(frame, nonnegative=self.nonnegative_fluxes, flux_cost=constraints.flux_cost)
         if not len(variables):
             return _result(scene, scene.sources, set(), [], "no source lies in the frame", began)
         stepper = self._stepper(problem, variables, constraints, term)
-        trace, reason = self._iterate(stepper, _depth(scene.frame), term)
+        trace, reason = self._iterate(stepper, _depth(frame), term)
         seds = stepper.finish()
         fitted = dict(zip(variables.indices, variables.fitted(seds), strict=True))
-        empty = np.zeros(scene.frame.n_bands)
+        empty = np.zeros(frame.n_bands)
         sources = [fitted.get(k, source.replace(sed=empty)) for k, source in enumerate(scene.sources)]
         troubled = {variables.indices[k] for k in stepper.troubled}
         return _result(scene, sources, troubled, trace, reason, began)

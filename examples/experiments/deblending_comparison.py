@@ -5,8 +5,8 @@
 
 Methods: `adaprox` is the proximal method as in scarlet, fluxes stepped; `adaprox-solved` the same with fluxes solved
 for and half the symmetry; `splitting` forward-backward splitting with exact projections; `asinh` Adam in asinh scale
-with the monotonic sweep. `known` solves for fluxes with the true morphologies of each band: what the noise of the fluxes
-alone does, a bound for every other. With --robustness every method is also started with fluxes 20 times too bright, 20
+with the monotonic sweep. `known` solves for fluxes with the true morphologies of each band: what the noise of fluxes
+does alone, a bound for every other. With --robustness every method is also started with fluxes 20 times too bright, 20
 times too faint, all the same, and with Gaussian morphologies; the changes against its own regular start are shown.
 """
 

@@ -6,6 +6,7 @@ from deblend.simple_priors import GaussianPrior
 
 from celestepy.deblend.errors import DeblendError
 from celestepy.deblend.priors import Normalisation, PriorTerm
+from celestepy.images.psf_mixture import PSFMixture
 
 NORMALISATIONS = [Normalisation(*each) for each in (("sum",), ("peak",), ("sum", 1e-3), ("peak", 0.02))]
 
@@ -56,6 +57,14 @@ class TestTerm:
     def test_pixel_scale(self):
         with pytest.raises(DeblendError, match="trained for pixels of 0.2 arcsec, the model's are 0.168"):
             PriorTerm(GaussianPrior(), 0.168)
+
+    def test_model_psf(self):
+        prior = GaussianPrior()
+        prior.model_psf_sigma = 0.8
+        PriorTerm(prior, 0.2, PSFMixture([1.0], [[0, 0]], [[0.64, 0, 0.64]]))
+        for other in (PSFMixture([1.0], [[0, 0]], [[1.0, 0, 1.0]]), None):
+            with pytest.raises(DeblendError, match="model PSF of 0.8 pixels"):
+                PriorTerm(prior, 0.2, other)
 
     @pytest.mark.parametrize("name", ["shape", "normalisation", "pixel_scale"])
     def test_missing_attribute(self, name):

@@ -257,6 +257,13 @@ class TestFrames:
         with pytest.raises(DeblendError, match="model_psf"):
             Frame(blank(), model_psf=PSFMixture([1.0], [[0, 0]], [[9.0, 0, 9.0]]))
 
+    def test_undersampled_images(self):
+        stamp = PSFMixture([1.0], [[0, 0]], [[0.2, 0, 0.2]])
+        sharp = Observation.from_arrays(np.zeros((1, 11, 11)), 1.0, psfs=stamp)
+        with pytest.raises(DeblendError, match="undersampled"):
+            Frame(sharp)
+        assert Frame(sharp, model_psf=None).model_psf is None
+
     def test_no_observation(self):
         with pytest.raises(DeblendError, match="observations"):
             Frame([])

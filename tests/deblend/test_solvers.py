@@ -262,6 +262,12 @@ class TestAsinhAdam:
         assert prior.sigmas[-1] == pytest.approx(0.02)
         assert np.all(np.diff(prior.sigmas) < 0)
 
+    def test_scores_may_be_used_for_several_steps(self, start):
+        prior = ScorePrior()
+        result = AsinhAdam(prior=prior, score_every=3, growth=None, stop=SHORT).fit(start)
+        assert len(prior.sigmas) == 10
+        assert result.statuses == ("ok", "ok")
+
     def test_prior_in_its_own_asinh(self, start):
         prior = GaussianPrior(normalisation=Normalisation("sum", 1e-4), width=1.0, variance=1e-8)
         for source in AsinhAdam(prior=prior, stop=StopRule(100, tolerance=0)).fit(start).scene.sources:
@@ -335,6 +341,7 @@ class TestSettings:
             (lambda: AdaProx(prox_iterations=0), "prox_iterations"),
             (lambda: AsinhAdam(softening=0), "softening"),
             (lambda: AsinhAdam(b1=-0.1), "b1"),
+            (lambda: AsinhAdam(score_every=0), "score_every"),
             (lambda: Monotonic("fast"), "method"),
             (lambda: Symmetric(2.0), "strength"),
             (lambda: Sparse(-1.0), "weight"),
