@@ -1,6 +1,5 @@
 """The estimator: a density of noiseless quantities from noisy, incomplete rows."""
 
-import logging
 import warnings
 from inspect import signature
 
@@ -18,8 +17,6 @@ from celestepy.density.scales import column_scales
 from celestepy.density.starts import fixed_components, free_components, together
 
 __all__ = ["ExtremeDeconvolution"]
-
-log = logging.getLogger(__name__)
 
 # Rows that starts and scales are taken from, per component and at least.
 _SAMPLE_PER_COMPONENT, _LEAST_SAMPLE = 200, 20_000

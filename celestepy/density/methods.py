@@ -1,5 +1,6 @@
 """The methods of fitting, each a sequence of phases."""
 
+import logging
 from dataclasses import dataclass
 from numbers import Real
 
@@ -12,6 +13,8 @@ from celestepy.density.sgd import SgdSchedule, fit_sgd
 from celestepy.density.split_merge import SplitMergeSettings, split_and_merge
 
 __all__ = ["METHODS", "Plan"]
+
+log = logging.getLogger(__name__)
 
 _INITS = ("kmeans", "k-means++")
 _PASSES = {"em": 500, "minibatch": 20, "sgd": 40}
@@ -180,7 +183,9 @@ METHODS = {"hybrid": _hybrid, "em": _em, "minibatch": _minibatch, "sgd": _sgd}
 def _moved(components, objective, monitor, plan, rng):
     n_rows = max(_LEAST_SUBSAMPLE, _SUBSAMPLE_PER_COMPONENT * len(components))
     settings = SplitMergeSettings(plan.n_trials, n_rows, tol=monitor.tol)
-    return split_and_merge(components, objective, settings, rng)
+    components, n_moves = split_and_merge(components, objective, settings, rng)
+    log.info("split-merge: %d pairs merged, and as many components split", n_moves)
+    return components, n_moves
 
 
 def _split_and_merged(components, objective, monitor, plan, rng):

@@ -19,7 +19,7 @@ class TraceEntry:
     Parameters
     ----------
     phase : str
-        What made it: "em", "minibatch", "sgd" or "split-merge".
+        What made it: "em", "minibatch", "sgd", or "em after split-merge".
     score : float
         Mean log density per training row, in nats; of passes with many steps, averaged over the steps.
     objective : float
