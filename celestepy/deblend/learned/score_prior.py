@@ -118,6 +118,42 @@ class ScorePrior(LearnedPrior):
         """Transposed Jacobian of the score times a cotangent; see `jvp`."""
         return self._derivative(self.network.vjp, x, cotangent, sigma)
 
+    def diagonal(self, x, sigma, rng, spacing=7):
+        """Diagonal of the Jacobian of the score: how sharply the density is curved along each pixel.
+
+        Hutchinson's estimate with probes that share out the pixels: each is 1 or -1 on the pixels of a grid and zero
+        elsewhere, so that what a pixel picks up from others comes from ``spacing`` pixels away or more. The
+        ``-1 / sigma^2`` of the noise itself is exact.
+
+        Parameters
+        ----------
+        x : array, (h, w)
+            One stamp.
+        sigma : float
+            Temperature.
+        rng : numpy.random.Generator
+            Signs of the probes.
+        spacing : int, optional
+            Of the grids, whose number is its square. Odd, because the network works on blocks of 2x2 pixels and
+            pixels at even distances are more alike. As large as the stamp, it makes the result exact.
+
+        Returns
+        -------
+        array, (h, w)
+
+        Raises
+        ------
+        DeblendError
+            As for `denoise`, or if ``spacing`` is not positive.
+        """
+        if not spacing >= 1:
+            raise DeblendError(f"spacing: {spacing!r}, expected an integer of at least 1")
+        row, column = np.indices(self.shape) % spacing
+        grids = row * spacing + column == np.arange(spacing**2)[:, None, None]
+        probes = grids * rng.choice([-1.0, 1.0], grids.shape)
+        from_network = probes * (self.jvp(x, probes, sigma) + probes / sigma**2)
+        return from_network.sum(axis=0) - 1.0 / sigma**2
+
     def _derivative(self, product, x, change, sigma):
         stamps, changes, sigma = self._stamps(x), self._stamps(change, "tangent"), self._temperature(sigma)
         own, other, scale = self._weights(sigma)

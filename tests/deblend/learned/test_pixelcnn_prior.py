@@ -5,6 +5,7 @@ from scipy.stats import norm
 from celestepy.deblend.errors import DeblendError
 from celestepy.deblend.learned import PixelCNNPrior
 from celestepy.deblend.priors import PriorTerm
+from celestepy.images import PSFMixture
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_single_precision_is_close(untrained, prior, stamps):
 
 
 def test_is_a_prior_of_the_solvers(prior):
-    term = PriorTerm(prior, 0.2)
+    term = PriorTerm(prior, 0.2, PSFMixture([1], [[0, 0]], [[0.64, 0, 0.64]]))
     assert term.has_log_prob
     assert term.log_prob([np.ones((5, 5)), np.ones((7, 3))]).shape == (2,)
     assert term.score([np.ones((5, 5)), np.ones((7, 3))], 0.0)[0].shape == (5, 5)

@@ -4,6 +4,7 @@ import pytest
 from celestepy.deblend.errors import DeblendError
 from celestepy.deblend.learned import PixelCNNPrior, ScorePrior
 from celestepy.deblend.priors import PriorTerm
+from celestepy.images import PSFMixture
 from celestepy.nn import save_network_file
 
 SIGMA = 0.3
@@ -55,6 +56,20 @@ def test_jacobian(prior, stamps):
     np.testing.assert_allclose(many[2], prior.jvp(stamps[0], tangent[2], SIGMA), rtol=1e-10, atol=1e-12)
 
 
+def test_diagonal(prior, stamps):
+    one = np.eye(64).reshape(64, 8, 8)
+    exact = prior.jvp(stamps[0], one, SIGMA).reshape(64, 64).diagonal().reshape(8, 8)
+    rng = np.random.default_rng(6)
+    found = prior.diagonal(stamps[0], SIGMA, rng, spacing=8)
+    np.testing.assert_allclose(found, exact, rtol=1e-9)
+    # unbiased: the mean of many estimates, within five of its own standard errors
+    many = np.array([prior.diagonal(stamps[0], SIGMA, rng, spacing=3) for _ in range(200)])
+    error = many.std(axis=0) / np.sqrt(200)
+    assert (np.abs(many.mean(axis=0) - exact) < 5 * error + 1e-9).all()
+    with pytest.raises(DeblendError, match="spacing: 0, expected"):
+        prior.diagonal(stamps[0], SIGMA, rng, spacing=0)
+
+
 def test_one_stamp_or_many(prior, stamps):
     many = prior.score(stamps, SIGMA)
     assert prior.score(stamps[0], SIGMA).shape == (8, 8)
@@ -63,11 +78,11 @@ def test_one_stamp_or_many(prior, stamps):
 
 
 def test_is_a_prior_of_the_solvers(prior):
-    term = PriorTerm(prior, 0.2)
+    term = PriorTerm(prior, 0.2, PSFMixture([1], [[0, 0]], [[0.64, 0, 0.64]]))
     assert not term.has_log_prob
     assert term.score([np.ones((5, 5)), np.ones((7, 3))], SIGMA)[1].shape == (7, 3)
     with pytest.raises(DeblendError, match=r"trained for pixels of 0\.2 arcsec"):
-        PriorTerm(prior, 0.168)
+        PriorTerm(prior, 0.168, PSFMixture([1], [[0, 0]], [[0.64, 0, 0.64]]))
 
 
 def test_refusals(prior, stamps, untrained, tmp_path):
