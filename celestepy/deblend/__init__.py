@@ -8,6 +8,7 @@ the result.
 
 from celestepy.deblend.adaprox import AdaProx
 from celestepy.deblend.asinh_adam import AsinhAdam
+from celestepy.deblend.blend_files import read_blend
 from celestepy.deblend.comparison import Blend, binned_scores, compare_deblenders
 from celestepy.deblend.constraints import Monotonic, NonNegative, Sparse, Symmetric
 from celestepy.deblend.errors import DeblendError
@@ -49,6 +50,7 @@ __all__ = [
     "binned_scores",
     "compare_deblenders",
     "observe",
+    "read_blend",
     "start_from_catalog",
     "start_scene",
 ]

@@ -32,11 +32,13 @@ class Moments:
     ----------
     shape : tuple
         Of the array.
+    keeps_largest : bool
+        Whether psi never falls (AMSGrad), which is safe but slow after a start with steep slopes.
     """
 
-    def __init__(self, shape):
+    def __init__(self, shape, keeps_largest):
         self.first, self.second, self.largest = np.zeros((3, *shape))
-        self.age = 0
+        self.age, self.keeps_largest = 0, keeps_largest
 
     def update(self, gradient, b1, b2):
         """Take a gradient in.
@@ -56,8 +58,10 @@ class Moments:
         self.age += 1
         self.first += (1 - b1) * (gradient - self.first)
         self.second += (1 - b2) * (gradient**2 - self.second)
-        np.maximum(self.largest, self.second, out=self.largest)
-        scale = np.sqrt(self.largest / (1 - b2**self.age))
+        if self.keeps_largest:
+            np.maximum(self.largest, self.second, out=self.largest)
+        square = self.largest if self.keeps_largest else self.second
+        scale = np.sqrt(square / (1 - b2**self.age))
         return self.first / (1 - b1**self.age), scale + _TINY * scale.max(initial=0.0) + np.finfo(float).tiny
 
     def grow(self, pads):
@@ -127,8 +131,8 @@ class _State(Stepper):
         self.seds = np.array(seds, dtype=float)
         for k in variables.free:
             self._set(k, constraints.apply(variables.values[k]))
-        self.moments = {k: Moments(variables.values[k].shape) for k in variables.free}
-        self.sed_moments = Moments(self.seds.shape)
+        self.moments = {k: Moments(variables.values[k].shape, True) for k in variables.free}
+        self.sed_moments = Moments(self.seds.shape, True)
         self.parametric = ParametricSteps(problem)
 
     def _set(self, k, values):

@@ -89,7 +89,7 @@ class _State(Stepper):
         self.scale = term.normalisation if own else Normalisation("peak", settings.softening)
         for k in variables.free:
             self._set(k, variables.values[k])
-        self.moments = {k: Moments(variables.values[k].shape) for k in variables.free}
+        self.moments = {k: Moments(variables.values[k].shape, False) for k in variables.free}
         self.seds = problem.evaluate(variables.stack()).seds
         self.parametric = ParametricSteps(problem)
         self.scores = None
