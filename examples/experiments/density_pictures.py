@@ -27,15 +27,20 @@ def learning_curves(found, n_components):
 
 
 def times_of_components(records, methods):
-    """Processor time of a pass against the number of components: figure 1, right."""
+    """Processor time of a fit against the number of components: figure 1, right."""
     figure = empty_figure(4.4, 3.6)
     axes = figure.subplots()
+    axes.set(xscale="log", yscale="log", xlabel="components K", ylabel="seconds of one processor")
     for method in methods:
         numbers = sorted({each.components for each in records.all if each.method == method})
         if numbers:
-            times = [np.mean([each.seconds / each.passes for each in records.of(method, n)]) for n in numbers]
+            times = [np.mean([each.seconds for each in records.of(method, n)]) for n in numbers]
             axes.plot(numbers, times, "o-", color=COLORS[method], ms=4, lw=1.2, label=NAMES[method])
-    axes.set(xscale="log", yscale="log", xlabel="components K", ylabel="seconds per pass")
+    axes.set_xticks(sorted({each.components for each in records.all}), minor=False)
+    axes.set_xticks([], minor=True)
+    axes.xaxis.set_major_formatter("{x:.0f}")
+    axes.yaxis.set_major_formatter("{x:.0f}")
+    axes.yaxis.set_minor_formatter("{x:.0f}")
     axes.legend(frameon=False, fontsize=9)
     tidy(axes)
     return figure
