@@ -142,8 +142,9 @@ class PriorFit:
             mag = chosen[f"mag_{chosen.bands.reference}"].value
             limit = complete_to(np.asarray(mag), np.asarray(chosen["snr"]))
             if not np.isfinite(limit):
-                raise CatalogError("the depth to which the catalogue is complete cannot be read off its column snr; "
-                                   "give the magnitude as faint_limit (--faint-limit)")
+                raise CatalogError("the depth to which the catalogue is complete "
+                                   "cannot be read off its column snr; give the magnitude as faint_limit "
+                                   "(--faint-limit)")
         most = _MOST_DRAWS // (2 * _LEAST_DRAWS)
         return (chosen if len(rows) <= most else chosen[np.sort(rng.choice(len(rows), most, replace=False))]), limit
 
@@ -250,8 +251,8 @@ def _interim_of(catalog, given):
                                "not one of those shipped; give it (interim, --prior)")
         given = Prior.load(used)
     if used is not None and given.name != used:
-        raise CatalogError(f"the catalogue was made with the prior {used!r}, and not with {given.name!r}, which cannot "
-                           "be divided out of it; give the one it was made with (interim, --prior)")
+        raise CatalogError(f"the catalogue was made with the prior {used!r}, and not with {given.name!r}, "
+                           "which cannot be divided out of it; give the one it was made with (interim, --prior)")
     return given.for_bands(catalog.bands, catalog.bands.reference)
 
 
