@@ -9,6 +9,7 @@ import numpy as np
 from scipy.fft import irfft2, next_fast_len, rfft2
 
 from celestepy.deblend.errors import DeblendError
+from celestepy.deblend.local_convolution import LocalConvolution, lit_part
 from celestepy.deblend.observation import Observation
 from celestepy.deblend.psf_matching import difference_kernel, model_psf_for
 from celestepy.deblend.resampling import REACH, resampled_psf, resampling_matrix
@@ -88,7 +89,7 @@ class Frame:
         Returns
         -------
         (n, ...) complex array
-            For `columns`.
+            On the padded squares.
         """
         return rfft2(images, s=self._fft_shape)
 
@@ -139,8 +140,8 @@ class Frame:
         list of (B_o, K, pixels) arrays
             One for each observation; the columns of the linear problem for the SEDs.
         """
-        spectra = self.spectra(images)
-        return [channel.columns(spectra) for channel in self._channels]
+        parts = [lit_part(image) for image in images]
+        return [channel.columns(images, parts) for channel in self._channels]
 
     def pull_back(self, images, seds):
         """Gradient with respect to morphologies of the scalar product of `images` with the rendered scene.
@@ -197,6 +198,7 @@ class _Channel:
         self.observation = observation
         self.view = tuple(n + 2 * margin for n in frame.grid.shape)
         self.kernels = np.stack([_kernel_spectrum(k, frame.grid.shape, margin, self.fft_shape) for k in kernels])
+        self.local = LocalConvolution(kernels, frame.grid.shape, self.fft_shape)
         gain = 1.0 if self.matrix is None else observation.grid.pixel_area / frame.grid.pixel_area
         largest = observation.weights.max(axis=(1, 2)) * gain
         self.curvatures = largest * (np.abs(self.kernels) ** 2).max(axis=(1, 2))
@@ -209,13 +211,16 @@ class _Channel:
         flat = self.matrix @ images.reshape(len(images), -1).T
         return np.ascontiguousarray(flat.T).reshape(self.observation.shape)
 
-    def columns(self, spectra):
-        """(B_o, K, pixels) images of every morphology; in portions that stay in the cache."""
+    def columns(self, images, parts):
+        """(B_o, K, pixels) images of every morphology; one by one, which stays in the cache."""
         n_bands, height, width = self.observation.shape
-        result = np.empty((n_bands, len(spectra), height * width))
-        shaped = result.reshape(n_bands, len(spectra), height, width)
-        for k, spectrum in enumerate(spectra):
-            shaped[:, k] = self.render(spectrum[None])
+        result = np.zeros((n_bands, len(images), height * width))
+        shaped = result.reshape(n_bands, len(images), height, width)
+        for k, (image, part) in enumerate(zip(images, parts, strict=True)):
+            if self.matrix is None and self.local.fft_shape(part) is not None:
+                self.local.add(image, part, shaped[:, k])
+            else:
+                shaped[:, k] = self.render(rfft2(image, s=self.fft_shape)[None])
         return result
 
     def adjoint(self, images):

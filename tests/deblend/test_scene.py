@@ -40,6 +40,19 @@ class TestLinearOperator:
         expected = np.tensordot(seds, frame.adjoint(images), 1)
         np.testing.assert_allclose(frame.pull_back(images, seds), expected, atol=1e-12 * abs(expected).max())
 
+    @pytest.mark.parametrize("place", [(0, 0), (20, 60), (44, 3), (79, 89)])
+    def test_small_sources_of_large_images(self, place):
+        """Their images are made on a part of the frame; they have to be those of the whole."""
+        frame = Frame(blank((3, 80, 90)))
+        stack = np.zeros((2, 80, 90))
+        rows, columns = (slice(max(c - 4, 0), c + 5) for c in place)
+        stack[0, rows, columns] = np.random.default_rng(0).random(stack[0, rows, columns].shape)
+        (found,) = frame.columns(stack)
+        (expected,) = frame.render(np.repeat(stack[:1], 3, axis=0))
+        assert frame._channels[0].local.fft_shape((rows, columns)) is not None
+        np.testing.assert_allclose(found[:, 0].reshape(expected.shape), expected, atol=1e-13)
+        np.testing.assert_array_equal(found[:, 1], 0)
+
     def test_direct_convolution(self):
         scene = random_scene([blank()])
         np.testing.assert_allclose(scene.render()[0], direct_render(scene), atol=1e-12)
