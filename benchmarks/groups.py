@@ -1,6 +1,6 @@
 """Groups of overlapping sources drawn from the prior: coverage of fluxes and colours, and their correlations.
 
-    python benchmarks/groups.py [--groups 200] [--method fast calibrated] [--references 10] [--json FILE] [--quick]
+    python benchmarks/groups.py [--groups 200] [--method fast calibrated] [--references 17] [--json FILE] [--quick]
 
 Groups of two to five detectable sources, each 1 to 6 pixels from the one before it, in five bands of SDSS depth and
 seeing. Seeds are the true places with the errors of a detection. The correlation of the r fluxes of neighbours is
@@ -143,7 +143,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--groups", type=int, default=200)
     parser.add_argument("--method", nargs="+", choices=ENGINES, default=["fast", "calibrated"])
-    parser.add_argument("--references", type=int, default=10, help="pairs to compare with long chains; 0 for none")
+    about_references = "pairs drawn to compare with long chains, of which those fitted together count; 0 for none"
+    parser.add_argument("--references", type=int, default=17, help=about_references)
     parser.add_argument("--seed", type=int, default=1)
     add_output_options(parser)
     options = parser.parse_args()
