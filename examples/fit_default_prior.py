@@ -6,7 +6,8 @@ Reads, under ``$CELESTEPY_DATA/catalogs`` (default ``../shared/data`` beside the
 ``benchmarks/pairs.py`` describes: Photo on the coadd of Stripe 82, and the stellar model of XDQSO. Prints the laws, in
 magnitudes. Colours are learned by extreme deconvolution from the likelihoods of the fluxes. ``--scores`` adds the
 held-out likelihoods by which the numbers of components were chosen. A field whose catalogue is to be scored must never
-be among these data.
+be among these data. The file that is shipped has the same counts and shapes, and colours from an earlier form of this
+recipe; docs/user_guide/priors.rst compares the two.
 """
 
 import argparse
