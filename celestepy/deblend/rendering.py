@@ -216,11 +216,13 @@ class _Channel:
         n_bands, height, width = self.observation.shape
         result = np.zeros((n_bands, len(images), height * width))
         shaped = result.reshape(n_bands, len(images), height, width)
-        for k, (image, part) in enumerate(zip(images, parts, strict=True)):
-            if self.matrix is None and self.local.fft_shape(part) is not None:
-                self.local.add(image, part, shaped[:, k])
-            else:
-                shaped[:, k] = self.render(rfft2(image, s=self.fft_shape)[None])
+        is_local = [self.matrix is None and self.local.fft_shape(part) is not None for part in parts]
+        wide = np.flatnonzero(np.logical_not(is_local))
+        spectra = rfft2(images[wide], s=self.fft_shape) if len(wide) else ()
+        for k, spectrum in zip(wide, spectra, strict=True):
+            shaped[:, k] = self.render(spectrum[None])
+        for k in np.flatnonzero(is_local):
+            self.local.add(images[k], parts[k], shaped[:, k])
         return result
 
     def adjoint(self, images):
