@@ -206,7 +206,7 @@ class _Steps:
 
     def _begin_colors(self):
         """Colour mixtures of the sizes wanted, fitted to the draws as the interim prior weighs them."""
-        for kind in self.fitted:
+        for kind in self.fitted if len(self.prior.bands) > 1 else ():
             laws = getattr(self.prior, kind)
             mixture = self._color_settings(kind).start(self._color_rows(kind), laws.colors.pivot, self.rng)
             self.prior = replace(self.prior, **{kind: replace(laws, colors=mixture)})
@@ -216,7 +216,9 @@ class _Steps:
         weights, theta = self.weights[kind][above], self.draws[kind].theta[above]
         at = layout(kind, len(self.prior.bands))
         log_flux = theta[:, at.log_flux]
-        mixture, _ = self._color_settings(kind).step(laws.colors, self._color_rows(kind))
+        mixture = laws.colors
+        if mixture.n_colors:
+            mixture, _ = self._color_settings(kind).step(mixture, self._color_rows(kind))
         counts = fit_counts(self.counts[kind], log_flux, weights, self.log_limit, self.turnover)
         changes = dict(log_flux=counts, colors=mixture)
         if kind == GALAXY:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from priors.simulated_catalogs import TRUTH, interim_prior, simulated_catalog
 
-from celestepy.catalog import CatalogError, Flag
+from celestepy.catalog import Catalog, CatalogError, Draws, Flag
 from celestepy.model.color_fit import ColorFit
 from celestepy.model.parameters import GALAXY, STAR
 from celestepy.model.prior_fit import fit_dev_fraction, fit_radius
@@ -120,6 +120,22 @@ def test_nothing_by_magnitude(catalog, interim, settings):
     prior = replace(settings, by_magnitude=False, n_iterations=10).fit(catalog, interim, rng=1).prior
     assert prior.galaxy.log_radius.slope == 0
     assert not prior.galaxy.colors.slopes.any()
+
+
+def test_one_band_has_no_colours():
+    """Well-measured sources of a single band: counts and shapes alone are fitted."""
+    interim, rng = Prior.default().for_bands("r"), np.random.default_rng(7)
+    draws = []
+    for kind in (STAR,) * 60 + (GALAXY,) * 60:
+        theta = interim.sample_theta(kind, 1, rng)
+        theta[0, 2] = 1.0 + rng.exponential(1.0)
+        around = theta + 0.05 * rng.standard_normal((40, theta.shape[1]))
+        draws.append(Draws.from_types(1, **{kind: (around, None)}))
+    catalog = Catalog.from_draws(Draws.join(draws), ra=np.linspace(1, 2, 120), dec=np.zeros(120), bands=interim.bands,
+                                 meta={"settings": {"prior": "sdss-deep"}})
+    fitted = PriorFit(faint_limit=21.5).fit(catalog, rng=1)
+    assert fitted.prior.galaxy.colors == interim.galaxy.colors
+    assert fitted.prior.star.log_flux.b / fitted.prior.star.log_flux.scale == pytest.approx(1.0, rel=0.4)
 
 
 def test_the_seed_decides(catalog, interim, settings):
