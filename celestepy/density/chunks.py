@@ -232,7 +232,7 @@ def as_source(X, covariance=None, projection=None, weights=None):
     if hasattr(X, "__next__"):
         raise DensityError("X is an iterator, and can be read once only; give a function that returns a new one")
     if any(isinstance(array, np.memmap) for array in (X, *extras.values())):
-        return RowSource(_mapped_reader(X, extras), len(X))
+        return RowSource(_mapped_reader(np.asanyarray(X), extras), len(X))
     return _whole(NoisyRows.from_input(X, covariance, projection, weights))
 
 
@@ -245,11 +245,15 @@ def _mapped_reader(X, extras):
     if np.ndim(X) != 2:
         raise DensityError(f"X has shape {np.shape(X)}; expected (n, d)")
     n, d = X.shape
+    extras = {name: v if v is None or np.isscalar(v) else np.asanyarray(v) for name, v in extras.items()}
     shared = {"covariance": ((), (d,), (d, d)), "projection": (), "weights": ()}
     for name, value in extras.items():
         if value is not None and np.shape(value) not in shared[name] and np.shape(value)[:1] not in ((n,), ()):
             if name != "projection" or np.ndim(value) != 2:
                 raise DensityError(f"{name} has shape {np.shape(value)}; expected {n} rows, as X has")
+
+    # Of as many rows as columns the arrays would not say what they are; the whole does.
+    per_row = None if n == d else np.shape(extras["covariance"]) == (n, d)
 
     def piece(name, value, part):
         if value is None or np.shape(value) in shared[name] or (name == "projection" and np.ndim(value) == 2):
@@ -260,7 +264,7 @@ def _mapped_reader(X, extras):
         part = rows_of_slices(slices)
         arrays = {name: piece(name, value, part) for name, value in extras.items()}
         try:
-            return NoisyRows.from_input(np.asanyarray(X[part]), **arrays)
+            return NoisyRows.from_input(X[part], **arrays, per_row=per_row)
         except DensityError as error:
             raise DensityError(f"in the rows from {slices[0].start}: {error}") from None
 

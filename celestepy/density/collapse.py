@@ -11,6 +11,8 @@ _FEWEST_ROWS = 1.0
 # Narrowest width of a component, squared, in columns divided by their scale. Below it a covariance is singular in
 # float64 beside widths of order one, and the density of rows without noise has no bound.
 _NARROWEST = 1e-12
+# The same in parts of the widest axis, squared: below it rounding of the one decides on the other.
+_NARROWEST_PART = 1e-13
 # A covariance this close to what pseudo-rows alone would make it has no width of its own.
 _OF_PRIOR = 2.0
 _WIDE = 1e-3
@@ -70,14 +72,17 @@ def widened(components, scales, first=0):
     components : Components
         The same object if nothing is singular.
     n : int
-        Components changed: their narrowest axes are a millionth of the scales now.
+        Components changed: their narrowest axes are a millionth of the scales now, or of the widest axis if that is
+        more.
     """
-    numbers = first + np.flatnonzero(_narrowest(components, scales)[first:] < _NARROWEST)
+    values = np.linalg.eigvalsh(components.covariances / np.outer(scales, scales))
+    least = np.maximum(_NARROWEST, _NARROWEST_PART * values[:, -1])
+    numbers = first + np.flatnonzero((values[:, 0] < least)[first:])
     if not numbers.size:
         return components, 0
     chosen = components.subset(numbers)
     values, vectors = np.linalg.eigh(chosen.covariances / np.outer(scales, scales))
-    unit = (vectors * np.maximum(values, 2 * _NARROWEST)[:, None, :]) @ np.swapaxes(vectors, 1, 2)
+    unit = (vectors * np.maximum(values, 2 * least[numbers, None])[:, None, :]) @ np.swapaxes(vectors, 1, 2)
     covariances = symmetric(unit * np.outer(scales, scales))
     return components.replaced(numbers, Components(chosen.weights, chosen.means, covariances)), len(numbers)
 

@@ -100,7 +100,7 @@ class FitsRows:
             table = self._table(file)
             values, covariance, weights = self._arrays(table[rows_of_slices(slices)])
         try:
-            return NoisyRows.from_input(values, covariance, weights=weights)
+            return NoisyRows.from_input(values, covariance, weights=weights, per_row=True)
         except DensityError as error:
             raise DensityError(f"{self.path}: in the rows from {slices[0].start}: {error}") from None
 

@@ -167,9 +167,11 @@ def _sgd(components, objective, monitor, plan, rng):
 def _hybrid(components, objective, monitor, plan, rng):
     """Minibatch EM, split-and-merge, minibatch EM again, and passes over all rows."""
     n_last = max(1, round(_LAST * monitor.total))
-    n_before = max(1, round(_BEFORE * monitor.total)) if plan.n_trials else 0
+    n_before = min(max(1, round(_BEFORE * monitor.total)), monitor.total - n_last) if plan.n_trials else 0
     parts = _PARTS if plan.n_trials else ((0.0, 0.0), (0.0, 1.0))
     for n_epochs, part in zip((n_before, monitor.total - n_before - n_last), parts):
+        if not n_epochs:
+            continue
         schedule = MinibatchSchedule(plan.batch_rows(objective.n_rows, len(components)), n_epochs, part)
         components = fit_minibatch_em(components, objective, monitor, schedule, rng)
         if plan.n_trials and part == parts[0]:

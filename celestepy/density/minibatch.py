@@ -94,7 +94,9 @@ class RunningMoments:
         # Relative to the present means: those are the origin, and the new ones are at `shift`.
         old = adjust(self.covariances, self.fractions / total, np.zeros_like(shift), shift)
         new = adjust(batch_covariance, batch / total, batch_shift, shift)
-        covariances = np.where(present[:, None, None], (1 - step) * old + step * new, self.covariances)
+        covariances = (1 - step) * old + step * new
+        sound = present & (np.einsum("kaa->ka", covariances) > 0).all(axis=1)
+        covariances = np.where(sound[:, None, None], covariances, self.covariances)
         return RunningMoments(fractions, self.means + shift, covariances)
 
     def components(self, objective, before):

@@ -55,7 +55,7 @@ class NoisyRows:
     weights: np.ndarray | None = None
 
     @classmethod
-    def from_input(cls, X, covariance=None, projection=None, weights=None, *, check=True):
+    def from_input(cls, X, covariance=None, projection=None, weights=None, *, check=True, per_row=None):
         """Rows from what a user has; the user's arrays are never changed, and not copied where they fit.
 
         Parameters
@@ -71,6 +71,9 @@ class NoisyRows:
             Not negative.
         check : bool, optional
             False spares the checks of elements, not those of shapes, for data that were checked before.
+        per_row : bool, optional
+            What a covariance of shape (d, d) beside N = d > 1 rows is: variances of each row (True) or a matrix for
+            all of them (False); without it that is an error. A piece of something longer knows it from the whole.
 
         Returns
         -------
@@ -87,7 +90,7 @@ class NoisyRows:
         Rows with nothing observed are allowed: their log density is 0, and a fit leaves them out.
         """
         values, observed = _values(X, check)
-        noise = _noise(covariance, values.shape)
+        noise = _noise(covariance, values.shape, per_row)
         if check and noise is not None:
             observed = _without_infinite(noise, observed)
             _check_noise(noise, observed)
@@ -199,7 +202,7 @@ def _values(X, check):
     return values, None if observed.all() else observed
 
 
-def _noise(covariance, shape):
+def _noise(covariance, shape, per_row):
     """Variances (N, d) or covariances (N, d, d), as views where all rows share them, or None."""
     n, d = shape
     if covariance is None or (np.isscalar(covariance) and covariance == 0):
@@ -207,9 +210,10 @@ def _noise(covariance, shape):
     if np.ma.isMaskedArray(covariance):
         covariance = covariance.astype(float).filled(np.inf)
     noise = _numbers("covariance", covariance)
-    if noise.shape == (n, d, d) or (noise.shape == (n, d) and not n == d > 1):
+    either = noise.shape == (n, d) and n == d > 1
+    if noise.shape == (n, d, d) or (noise.shape == (n, d) and (per_row or not either)):
         return noise
-    if noise.shape == (n, d):
+    if either and per_row is None:
         raise DensityError(
             f"covariance of shape {noise.shape} may be variances of {n} rows or one matrix for all of them; "
             "give matrices of shape (N, d, d)"

@@ -18,12 +18,32 @@ from celestepy.density.chunks import RowSource
 from celestepy.density.expectation import expectation, log_densities
 from celestepy.density.noisy_rows import NoisyRows
 
-__all__ = ["Components", "CovariancePrior", "Kept", "Objective", "summed", "symmetric"]
+__all__ = ["Components", "CovariancePrior", "Kept", "Objective", "firm", "summed", "symmetric"]
+
+# Part of every variance that rounding may take from a covariance and that is given back: some hundred times the last
+# bit, so that the Cholesky factors of a few dozen columns exist, and far below what any fit resolves.
+_ROUNDING = 1e-13
 
 
 def symmetric(matrices):
     """Symmetric parts of a stack of matrices, shape (..., D, D)."""
     return 0.5 * (matrices + np.swapaxes(matrices, -1, -2))
+
+
+def firm(covariances):
+    """Covariances that stay positive definite when a narrow axis is lost in the rounding of a very long one.
+
+    Parameters
+    ----------
+    covariances : `~numpy.ndarray`
+        Positive semi-definite but for rounding, shape (..., D, D).
+
+    Returns
+    -------
+    `~numpy.ndarray`
+        The same with variances larger by one part in 10^13.
+    """
+    return covariances * (1.0 + _ROUNDING * np.eye(covariances.shape[-1]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +134,8 @@ class CovariancePrior:
         counts : `~numpy.ndarray`
             Expected number of rows, shape (K,).
         otherwise : `~numpy.ndarray`
-            Covariances for components without rows, shape (K, D, D), if there is no regularisation.
+            Covariances for components without rows, if there is no regularisation, and for those whose sums are
+            nothing but rounding, shape (K, D, D).
 
         Returns
         -------
@@ -123,7 +144,10 @@ class CovariancePrior:
         """
         total = (counts + self.strength)[:, None, None]
         pseudo = self.strength * np.diag(self.scales**2)
-        return symmetric(np.where(total > 0, (scatter + pseudo) / np.where(total > 0, total, 1.0), otherwise))
+        estimates = firm((scatter + pseudo) / np.where(total > 0, total, 1.0))
+        # Very far from all rows of a component rounding may leave no variance at all.
+        sound = (total > 0) & (np.einsum("kaa->ka", estimates) > 0).all(axis=1)[:, None, None]
+        return symmetric(np.where(sound, estimates, otherwise))
 
     def log_density(self, covariances):
         """Log density of covariances, up to a constant, summed over components.

@@ -7,7 +7,7 @@ import numpy as np
 
 from celestepy.density.kmeans import kmeans, nearest_centre, seeds_plus_plus
 from celestepy.density.noisy_rows import DensityError
-from celestepy.density.objective import Components, symmetric
+from celestepy.density.objective import Components, firm, symmetric
 from celestepy.density.scales import filled_points
 
 __all__ = ["fixed_components", "free_components", "given_components", "kmeans_components", "together"]
@@ -67,7 +67,7 @@ def kmeans_components(rows, n, scaling, rng, *, refine=True):
         means[j] = w @ points[here]
         offsets = points[here] - means[j]
         cluster = (offsets * w[:, None]).T @ offsets + np.diag(w @ unknown[here])
-        cluster = (here.size * cluster + least * typical) / (here.size + least)
+        cluster = firm((here.size * cluster + least * typical) / (here.size + least))
         covariances[j] = _without_noise(cluster, w, rows[here])
     # No component starts empty, or it would stay so.
     shares = np.maximum(counts / counts.sum(), 0.1 / n)

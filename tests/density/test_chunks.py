@@ -128,6 +128,26 @@ def test_noise_shared_by_all_rows_goes_with_mapped_rows(tmp_path, shape):
     assert sum(len(rows) for rows in source.chunks()) == 300
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_last_chunk_with_as_many_rows_as_columns(tmp_path, shared):
+    """What the noise is, the whole array says; a chunk of three rows in three columns alone would not."""
+    X, S = numbered(203)
+    noise = np.diag([0.1, 0.2, 0.3]) + 0.05 if shared else S * np.arange(1, 204)[:, None]
+    read = as_source(mapped(tmp_path, X, "x.npy"), noise)._read
+    rows = list(chunks.RowSource(read, 203, chunk_rows=100).chunks())[-1]
+    assert len(rows) == 3
+    np.testing.assert_array_equal(rows.noise, np.tile(noise, (3, 1, 1)) if shared else noise[200:])
+
+
+def test_lists_go_with_mapped_arrays(tmp_path):
+    X, S = numbered(50)
+    mixed = as_source(X.tolist(), mapped(tmp_path, S, "s.npy")), as_source(mapped(tmp_path, X, "x.npy"), S.tolist())
+    for source in mixed:
+        rows = joined(list(source.chunks()))
+        np.testing.assert_array_equal(rows.values, X)
+        np.testing.assert_array_equal(rows.noise, S)
+
+
 class TestSurvey:
     def test_counts(self):
         X, S = numbered(300)

@@ -71,6 +71,27 @@ def test_thousands_of_equal_rows_without_noise(method, regularization):
     assert (np.linalg.eigvalsh(fitted.covariances_) > 0).all()
 
 
+@pytest.mark.parametrize("method", ["hybrid", "em", "minibatch", "sgd"])
+@pytest.mark.parametrize("far", [1e6, 1e9, 1e20])
+@pytest.mark.parametrize("n_columns", [1, 2])
+def test_a_row_very_far_away(method, far, n_columns):
+    """Beside its variance, that of the others is lost in rounding; the others keep a density all the same."""
+    X = np.random.default_rng(27).normal(size=(400, 2))
+    X[7, :n_columns] = far
+    fitted = ExtremeDeconvolution(3, method=method, max_iter=8, rng=1).fit(X, np.full(X.shape, 0.01))
+    others = np.delete(X, 7, axis=0)
+    # the Gaussian that they are drawn from has -2.8
+    assert fitted.score(others, np.full(others.shape, 0.01)) > -5
+
+
+@pytest.mark.parametrize("method", ["hybrid", "em", "minibatch"])
+def test_columns_that_are_multiples_without_regularization(method):
+    x = np.random.default_rng(28).normal(size=(400, 1))
+    with pytest.warns(ComponentCollapseWarning, match="no width of their own"):
+        fitted = ExtremeDeconvolution(2, method=method, regularization=0, max_iter=8, rng=1).fit(np.c_[x, 2 * x])
+    assert np.isfinite(fitted.score(np.c_[x, 2 * x]))
+
+
 def test_thousands_of_equal_rows_with_noise():
     """With noise their density is finite, and the other rows keep theirs."""
     rng = np.random.default_rng(26)

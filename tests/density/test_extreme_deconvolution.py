@@ -213,6 +213,11 @@ class TestTrace:
         phases = [entry.phase for entry in fit(sample, max_iter=10).trace_]
         assert phases == ["minibatch"] * 9 + ["em"]
 
+    @pytest.mark.parametrize("passes", [1, 2, 3])
+    def test_the_hybrid_method_in_few_passes(self, sample, passes):
+        phases = [entry.phase for entry in fit(sample, max_iter=passes).trace_]
+        assert phases == ["minibatch"] * (passes - 1) + ["em"]
+
     def test_progress_and_log(self, sample, capsys, caplog):
         with caplog.at_level(logging.INFO, "celestepy.density"):
             fit(sample, max_iter=3)

@@ -63,6 +63,11 @@ def test_variances_alone(table, path):
     np.testing.assert_allclose(found.noise[:, 0], np.array(table["ra_error"][:50], float) ** 2)
 
 
+def test_a_piece_with_as_many_rows_as_columns(table, path):
+    found = FitsRows(path, NAMES[:2], errors=["ra_error", "pmra_error"]).read([slice(1, 3)])
+    np.testing.assert_allclose(found.noise[:, 0], np.array(table["ra_error"][1:3], float) ** 2)
+
+
 def test_a_column_of_matrices(table, tmp_path):
     table["matrix"] = covariance_of(table)
     table.write(tmp_path / "matrix.fits")
