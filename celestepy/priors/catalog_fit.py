@@ -23,7 +23,7 @@ from celestepy.model.color_fit import ColorFit, color_rows
 from celestepy.model.parameters import GALAXY, KINDS, STAR, layout
 from celestepy.model.prior_file import SHIPPED
 from celestepy.model.prior_fit import fit_axis_ratio, fit_logit_dev, fit_radius
-from celestepy.model.priors import Prior
+from celestepy.model.priors import LIMITS, Prior
 from celestepy.priors.fitted import PLURAL, FittedPrior
 from celestepy.priors.flux_choice import LAWS, choose_counts, fit_counts
 from celestepy.priors.likelihood_draws import likelihood_draws, log_terms, posterior_weights
@@ -91,6 +91,10 @@ class PriorFit:
         for name in ("depth", "n_draws", "n_iterations", "least_sources"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: {getattr(self, name)!r}, expected a number above 0")
+        for name in ("star_colors", "galaxy_colors"):
+            if getattr(self, name).n_components >= LIMITS[0]:
+                raise ValueError(f"{name}: {getattr(self, name).n_components} components, expected fewer than "
+                                 f"{LIMITS[0]}")
 
     def fit(self, catalog, interim=None, *, name="fitted", rng=None):
         """Fit the laws of both types and the star fraction.
@@ -119,8 +123,12 @@ class PriorFit:
         rng = np.random.default_rng(rng)
         interim = _interim_of(catalog, interim)
         catalog, limit = self._chosen(catalog, rng)
-        n_draws = int(np.clip(_MOST_DRAWS // (2 * len(catalog)), _LEAST_DRAWS, self.n_draws))
-        draws = likelihood_draws(catalog, interim, n_draws, _MOST_DRAWS, rng)
+        draws = self._draws(catalog, interim, rng)
+        described = sum(np.bincount(part.source, minlength=len(catalog)) for part in draws.values()) > 0
+        if not described.all():
+            log.warning("%d sources are left out: their posteriors are not finite", (~described).sum())
+            catalog = catalog[described]
+            draws = self._draws(catalog, interim, rng)
         log_limit = (ZERO_POINT - limit) * LN_PER_MAG
         steps = _Steps(self, draws, len(catalog), interim, log_limit, rng)
         steps.climb()
@@ -128,6 +136,10 @@ class PriorFit:
         if self.galaxy_counts == "auto" and GALAXY in steps.fitted:
             scores = steps.choose_galaxy_counts()
         return _result(steps, interim, name, limit, scores, catalog)
+
+    def _draws(self, catalog, interim, rng):
+        n_draws = int(np.clip(_MOST_DRAWS // (2 * len(catalog)), _LEAST_DRAWS, self.n_draws))
+        return likelihood_draws(catalog, interim, n_draws, _MOST_DRAWS, rng)
 
     def _chosen(self, catalog, rng):
         """Sources to learn from, and the limit of completeness (mag)."""
@@ -142,9 +154,10 @@ class PriorFit:
             mag = chosen[f"mag_{chosen.bands.reference}"].value
             limit = complete_to(np.asarray(mag), np.asarray(chosen["snr"]))
             if not np.isfinite(limit):
-                raise CatalogError("the depth to which the catalogue is complete "
-                                   "cannot be read off its column snr; give the magnitude as faint_limit "
-                                   "(--faint-limit)")
+                raise CatalogError(f"the depth to which the catalogue is complete cannot be read off its column snr: "
+                                   f"no quarter of a magnitude has ten of the {len(rows)} sources that can be used, or "
+                                   "all lie near the detection limit; give the magnitude as faint_limit "
+                                   "(--faint-limit), or take a larger catalogue")
         most = _MOST_DRAWS // (2 * _LEAST_DRAWS)
         return (chosen if len(rows) <= most else chosen[np.sort(rng.choice(len(rows), most, replace=False))]), limit
 

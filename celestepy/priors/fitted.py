@@ -72,6 +72,6 @@ class FittedPrior:
             lines.append(f"galaxy counts: {best}, held-out log likelihood {gain.sum():+.1f} +- "
                          f"{gain.std() * len(gain)**0.5:.1f} over {other}")
         lines += [f"{PLURAL[kind]}: too few, their laws are those of {self.interim.name}" for kind in self.kept]
-        lines.append(f"{len(self.trace)} steps, log likelihood +{self.trace[-1] - self.trace[0]:.1f}; median of "
+        lines.append(f"{len(self.trace)} steps, log likelihood {self.trace[-1] - self.trace[0]:+.1f}; median of "
                      f"{np.median(self.effective_draws):.0f} effective draws of each source")
         return "\n".join(lines)

@@ -37,8 +37,8 @@ def usable(catalog):
         radius or position at its bound, doubtful existence, a failed type, or unreliable draws.
     """
     flags, status = np.asarray(catalog["flags"]), np.asarray(catalog["status"])
-    known = np.isfinite(np.asarray(catalog["star_probability"]))
-    return known & (status == Status.CONVERGED) & ((flags & _UNUSABLE) == 0)
+    probability = np.asarray(catalog["star_probability"])
+    return (probability >= 0) & (probability <= 1) & (status == Status.CONVERGED) & ((flags & _UNUSABLE) == 0)
 
 
 def complete_to(mag, snr):

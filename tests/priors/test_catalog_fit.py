@@ -177,7 +177,7 @@ class TestTrouble:
     def test_no_signal_to_noise(self, catalog, interim):
         blind = catalog[:100]
         blind.table["snr"] = np.nan
-        with pytest.raises(CatalogError, match="cannot be read off its column snr; give the magnitude"):
+        with pytest.raises(CatalogError, match="cannot be read off its column snr: .* give the magnitude"):
             PriorFit().fit(blind, interim)
 
     def test_few_of_a_type_keep_their_laws(self, catalog, interim, settings):
@@ -194,6 +194,20 @@ class TestTrouble:
         part.table["flags"] = [0, int(Flag.BLENDED), int(Flag.SATURATED), int(Flag.EDGE), 0]
         part.table["status"] = [0, 0, 0, 0, 1]
         np.testing.assert_array_equal(usable(part), [True, True, False, False, False])
+
+    def test_damaged_sources_are_left_out(self, catalog, interim, settings, caplog):
+        """A posterior that is not finite, and a probability that is none."""
+        table = catalog[:150].table.copy()
+        table["posterior_mean"][3] = np.nan
+        table["star_probability"][5] = 7.0
+        fitted = replace(settings, n_iterations=3, galaxy_counts="power").fit(Catalog(table), interim, rng=1)
+        assert fitted.n_sources == 148
+        assert np.isfinite(fitted.trace).all()
+        assert "1 sources are left out: their posteriors are not finite" in caplog.text
+
+    def test_more_components_than_a_prior_can_have(self):
+        with pytest.raises(ValueError, match="star_colors: 64 components, expected fewer than 64"):
+            PriorFit(star_colors=ColorFit(64))
 
     @pytest.mark.parametrize(("name", "value"), [("galaxy_counts", "gamma"), ("n_draws", 0), ("depth", -1.0)])
     def test_settings(self, name, value):
