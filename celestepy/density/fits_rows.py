@@ -20,10 +20,11 @@ class FitsRows:
     ----------
     path : path-like
         The file; not compressed, or it will be read whole.
-    columns : sequence of str
+    columns : str or sequence of str
         Names of the d columns. NaN, and the null value of integers, is missing.
     errors : sequence of str or None, optional
-        Names of the columns with their standard errors, None for a column without noise.
+        Names of the columns with their standard errors, None for a column without noise. A value whose error is NaN,
+        infinite or negative, which often marks a failed measurement, is missing.
     correlations : dict, optional
         Names of the columns with correlation coefficients of errors, by pairs of names of `columns`, as in
         ``{("pmra", "pmdec"): "pmra_pmdec_corr"}``; those left out are zero.
@@ -44,7 +45,7 @@ class FitsRows:
     Raises
     ------
     DensityError
-        If the file is missing or is no FITS table, or has no such column.
+        If the file is missing, cut short or no FITS table, or has no such column, or chunk_size is no positive integer.
 
     Examples
     --------
@@ -65,8 +66,8 @@ class FitsRows:
         hdu=1,
         chunk_size=CHUNK_ROWS,
     ):
-        self.path, self.columns, self.hdu, self.chunk_size = Path(path), tuple(columns), hdu, chunk_size
-        self._errors, self._correlations = None if errors is None else tuple(errors), dict(correlations or {})
+        self.path, self.columns, self.hdu, self.chunk_size = Path(path), _names(columns), hdu, chunk_size
+        self._errors, self._correlations = None if errors is None else _names(errors), dict(correlations or {})
         self._covariance, self._weights = covariance, weights
         self._check_arguments()
         with self._open() as file:
@@ -108,6 +109,9 @@ class FitsRows:
         d = len(self.columns)
         if not d:
             raise DensityError("columns is empty; name at least one column of the table")
+        size = self.chunk_size
+        if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
+            raise DensityError(f"chunk_size = {size!r}; expected an integer of at least 1")
         if self._errors is not None and len(self._errors) != d:
             raise DensityError(f"errors has {len(self._errors)} names; expected {d}, None for a column without noise")
         if self._covariance is not None and (self._errors is not None or self._correlations):
@@ -127,7 +131,9 @@ class FitsRows:
 
     def _table(self, file):
         try:
-            table = file[self.hdu]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", AstropyUserWarning)  # of a file cut short; an error follows
+                table = file[self.hdu]
         except (IndexError, KeyError):
             raise DensityError(f"{self.path}: has no extension {self.hdu!r}; give hdu") from None
         if not isinstance(table, fits.BinTableHDU):
@@ -137,7 +143,10 @@ class FitsRows:
         if absent:
             raise DensityError(f"{self.path}: has no column {absent[0]!r}; it has {', '.join(table.columns.names)}")
         self._null = {name: table.columns[name].null for name in self.columns}
-        return table.data
+        try:
+            return table.data
+        except (TypeError, ValueError, OSError) as error:  # memory maps of a file that is cut short
+            raise DensityError(f"{self.path}: its table cannot be read ({error}); is the file whole?") from error
 
     def _arrays(self, table):
         """Values (n, d), covariance and weights of some rows of the table."""
@@ -150,6 +159,7 @@ class FitsRows:
         deviations = np.stack(
             [np.zeros(len(table)) if name is None else self._floats(table, name) for name in self._errors], axis=1
         )
+        values[~((deviations >= 0) & np.isfinite(deviations))] = np.nan
         # The catalogue gives no error where it gives no value.
         deviations[np.isnan(values)] = 0.0
         if not self._correlations:
@@ -175,3 +185,8 @@ class FitsRows:
             return np.array(table[name], dtype=float)
         except (TypeError, ValueError):
             raise DensityError(f"{self.path}: column {name!r} is not numeric; leave it out") from None
+
+
+def _names(names):
+    """Names as a tuple, of a single one too."""
+    return (names,) if isinstance(names, str) else tuple(names)

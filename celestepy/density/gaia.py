@@ -39,7 +39,8 @@ def gaia_rows(table):
     Returns
     -------
     values : (n, 7) array
-        ra, dec (degrees), parallax (mas), pmra, pmdec (mas/yr), bp_rp, phot_g_mean_mag (mag); NaN where missing.
+        ra, dec (degrees), parallax (mas), pmra, pmdec (mas/yr), bp_rp, phot_g_mean_mag (mag); NaN where missing. A
+        value is missing, too, where its error is, or is negative or infinite, as is that of a flux without signal.
     covariance : (n, 7, 7) array
         Covariances in the same units; the errors of ra and dec are turned from mas into degrees, and that of
         the right ascension from the great circle into the coordinate.
@@ -47,22 +48,34 @@ def gaia_rows(table):
     Raises
     ------
     DensityError
-        If a column is missing.
+        If a column is missing, or a correlation of two values that are there.
     """
     values = np.stack([_column(table, name) for name in COLUMNS], axis=1)
-    errors = np.stack([_column(table, f"{name}_error") for name in ASTROMETRY], axis=1)
-    errors[:, 0] *= _MAS / np.maximum(np.abs(np.cos(np.radians(values[:, 1]))), 1e-6)
-    errors[:, 1] *= _MAS
+    errors = _errors(table, values[:, 1])
+    unknown = ~((errors >= 0) & np.isfinite(errors))
+    values[unknown], errors[unknown] = np.nan, 0.0
     covariance = np.zeros((len(values), 7, 7))
-    i = np.arange(5)
+    i = np.arange(7)
     covariance[:, i, i] = errors**2
     for a, b in _PAIRS:
         j, k = ASTROMETRY.index(a), ASTROMETRY.index(b)
-        covariance[:, j, k] = covariance[:, k, j] = _column(table, f"{a}_{b}_corr") * errors[:, j] * errors[:, k]
-    green, blue, red = (_MAG / _column(table, f"phot_{band}_mean_flux_over_error") for band in ("g", "bp", "rp"))
-    covariance[:, 5, 5], covariance[:, 6, 6] = blue**2 + red**2, green**2
-    # where a value is missing, so is its error, and neither counts
-    return values, np.where(np.isfinite(covariance), covariance, 0.0)
+        both = ~np.isnan(values[:, [j, k]]).any(axis=1)
+        correlation = np.where(both, _column(table, f"{a}_{b}_corr"), 0.0)
+        if np.isnan(correlation).any():
+            row = int(np.argmax(np.isnan(correlation)))
+            raise DensityError(f"table: {a}_{b}_corr of row {row} is missing, while {a} and {b} are not; mask one")
+        covariance[:, j, k] = covariance[:, k, j] = correlation * errors[:, j] * errors[:, k]
+    return values, covariance
+
+
+def _errors(table, declination):
+    """Standard errors of the seven columns in their units."""
+    errors = np.stack([_column(table, f"{name}_error") for name in ASTROMETRY], axis=1)
+    errors[:, 0] *= _MAS / np.maximum(np.abs(np.cos(np.radians(declination))), 1e-6)
+    errors[:, 1] *= _MAS
+    signals = np.stack([_column(table, f"phot_{band}_mean_flux_over_error") for band in ("g", "bp", "rp")], axis=1)
+    green, blue, red = (_MAG / np.where(signals > 0, signals, np.nan)).T
+    return np.column_stack([errors, np.hypot(blue, red), green])
 
 
 def _column(table, name):

@@ -68,6 +68,16 @@ def test_a_piece_with_as_many_rows_as_columns(table, path):
     np.testing.assert_allclose(found.noise[:, 0], np.array(table["ra_error"][1:3], float) ** 2)
 
 
+@pytest.mark.parametrize("error", [-9999.0, -1.0, np.nan, np.inf])
+@pytest.mark.parametrize("correlations", [None, {("ra", "pmra"): "ra_pmra_corr"}])
+def test_a_value_of_no_valid_error_is_missing(table, tmp_path, error, correlations):
+    table["ra_error"][4] = error
+    table.write(tmp_path / "flagged.fits")
+    rows = FitsRows(tmp_path / "flagged.fits", NAMES[:2], errors=["ra_error", "pmra_error"], correlations=correlations)
+    assert not rows.read([slice(0, 9)]).observed[4, 0]
+    assert rows.read([slice(0, 9)]).observed[3, 0]
+
+
 def test_a_column_of_matrices(table, tmp_path):
     table["matrix"] = covariance_of(table)
     table.write(tmp_path / "matrix.fits")
@@ -129,11 +139,20 @@ class TestRefusals:
             ({"errors": [None] * 3, "correlations": {("ra", "dec"): "weight"}}, "correlations has the key"),
             ({"correlations": {("ra", "mag"): "weight"}}, "correlations has the key"),
             ({"weights": "w"}, "no column 'w'"),
+            ({"columns": "weights"}, "no column 'weights'"),
+            ({"chunk_size": 0}, "chunk_size = 0"),
+            ({"chunk_size": "a"}, "chunk_size = 'a'"),
         ],
     )
     def test_arguments(self, path, arguments, message):
         with pytest.raises(DensityError, match=message):
             FitsRows(path, **({"columns": NAMES} | arguments))
+
+    def test_a_file_that_is_cut_short(self, path):
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(DensityError, match=r"stars\.fits: its table cannot be read .*is the file whole"):
+            FitsRows(path, NAMES)
 
     def test_text(self, path):
         with pytest.raises(DensityError, match="'name' is not numeric"):

@@ -69,6 +69,25 @@ def test_the_default_galaxy():
         milky_way(100)
 
 
+@pytest.mark.parametrize("error", [np.nan, -1.0, np.inf])
+def test_values_of_no_valid_error_are_missing(simulated, error):
+    table = simulated[0][:20].copy()
+    table["dec_error"][3] = error
+    table["phot_bp_mean_flux_over_error"][4] = -5.0
+    table["phot_g_mean_flux_over_error"][5] = 0.0
+    values, covariance = gaia_rows(table)
+    assert np.isnan(values[[3, 4, 5], [1, 5, 6]]).all()
+    assert np.isfinite(covariance).all()
+    assert np.isfinite(values[[4, 5, 3], [1, 1, 0]]).all()
+
+
+def test_a_missing_correlation_is_named(simulated):
+    table = simulated[0][:20].copy()
+    table["ra_dec_corr"][7] = np.nan
+    with pytest.raises(DensityError, match="ra_dec_corr of row 7 is missing"):
+        gaia_rows(table)
+
+
 def test_units_and_missing_columns():
     names = ("ra", "dec", "parallax", "pmra", "pmdec")
     table = Table({name: [value] for name, value in zip(names, (10.0, 60.0, 2.0, 3.0, 4.0), strict=True)})
