@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logsumexp
 
+from celestepy.density.arguments import known_numbers, number_of_draws, random_generator, refuse_unit, sequence
 from celestepy.density.noisy_rows import DensityError
 
 __all__ = ["RowMixtures", "condition", "split_dimensions"]
@@ -17,6 +18,8 @@ _LOG_2PI = math.log(2 * math.pi)
 class RowMixtures:
     """A mixture of K Gaussians in D dimensions for each of n rows.
 
+    The arrays are kept as views that cannot be written to, without copies where they are of float64.
+
     Attributes
     ----------
     weights : (n, K) array
@@ -27,6 +30,11 @@ class RowMixtures:
         Covariances; of three axes where they are those of all rows. What is known exactly has the variance zero.
     names : tuple of str or None
         Names of the dimensions.
+
+    Raises
+    ------
+    DensityError
+        If shapes or the number of names disagree, or something is no array of numbers.
     """
 
     weights: np.ndarray
@@ -36,8 +44,13 @@ class RowMixtures:
 
     def __post_init__(self):
         for name in ("weights", "means", "covariances"):
-            getattr(self, name).setflags(write=False)
-        object.__setattr__(self, "names", None if self.names is None else tuple(self.names))
+            object.__setattr__(self, name, _view(name, getattr(self, name)))
+        _check_shapes(self.weights.shape, self.means.shape, self.covariances.shape)
+        if self.names is not None:
+            names = sequence("names", self.names, "names")
+            if len(names) != self.n_dims:
+                raise DensityError(f"names: expected {self.n_dims}, one for each dimension, got {list(names)}")
+            object.__setattr__(self, "names", names)
 
     def __len__(self):
         return len(self.weights)
@@ -45,9 +58,7 @@ class RowMixtures:
     def __getitem__(self, row):
         """Mixture of one row, as `GaussianMixture`; of a slice, an index array or a mask, those of these rows."""
         if np.ndim(row) == 0 and not isinstance(row, slice):
-            from celestepy.density.mixture import GaussianMixture
-
-            return GaussianMixture(self.weights[row], self.means[row], self._covariances_of(row), self.names)
+            return self._mixture_of(row)
         return RowMixtures(self.weights[row], self.means[row], self._covariances_of(row), self.names)
 
     @property
@@ -82,12 +93,17 @@ class RowMixtures:
         -------
         (n, n_draws, D) array
             Draws.
+
+        Raises
+        ------
+        DensityError
+            If the number is no number of draws, or the source none of random numbers.
         """
-        rng = np.random.default_rng(rng)
+        n_draws, rng = number_of_draws("n_draws", n_draws), random_generator(rng)
         rows, edges = np.arange(len(self))[:, None], np.cumsum(self.weights, axis=1)
         places = rng.random((len(self), n_draws)) * edges[:, -1:]
-        which = np.stack([np.searchsorted(edge, place, side="right") for edge, place in zip(edges, places)])
-        which = np.minimum(which, self.weights.shape[1] - 1)
+        which = [np.searchsorted(edge, place, side="right") for edge, place in zip(edges, places)]
+        which = np.minimum(np.array(which, dtype=int).reshape(places.shape), self.weights.shape[1] - 1)
         roots = _roots(self.covariances)
         chosen = roots[which] if roots.ndim == 3 else roots[rows, which]
         noise = rng.standard_normal((len(self), n_draws, self.n_dims))
@@ -109,17 +125,17 @@ class RowMixtures:
         Raises
         ------
         DensityError
-            If the shape is another, or a covariance is singular, so that there is no density.
+            If the shape is another, a value is not finite, or a covariance is singular, so that there is no density.
         """
-        values = np.asarray(values, dtype=float)
+        values = known_numbers("values", values)
         if values.shape != (len(self), self.n_dims):
             raise DensityError(f"values: expected shape {(len(self), self.n_dims)}, one value for each row, got "
                                f"{values.shape}")
         try:
             factors = np.linalg.cholesky(self.covariances)
         except np.linalg.LinAlgError:
-            raise DensityError("values: some dimensions are known exactly and have no density; marginalize over "
-                               "them first") from None
+            raise DensityError("values: some dimensions are known exactly and have no density; keep the others "
+                               "alone first, by marginalize(dims)") from None
         scaled = np.linalg.solve(factors, (values[:, None, :] - self.means)[..., None])[..., 0]
         log_det = np.log(np.diagonal(factors, axis1=-2, axis2=-1)).sum(axis=-1)
         logs = -0.5 * (np.sum(scaled**2, axis=-1) + self.n_dims * _LOG_2PI) - log_det
@@ -143,8 +159,39 @@ class RowMixtures:
         names = None if self.names is None else [self.names[k] for k in kept]
         return RowMixtures(self.weights, self.means[:, :, kept], covariances, names)
 
+    def _mixture_of(self, row):
+        from celestepy.density.mixture import GaussianMixture
+
+        weights, means, covariances = self.weights[row], self.means[row], self._covariances_of(row)
+        if not weights.any():
+            raise DensityError(f"row {row}: its density is zero, and so are the weights of all components; look for "
+                               "a value far from all of them, or in other units")
+        exact = np.flatnonzero((np.diagonal(covariances, axis1=1, axis2=2) == 0).any(axis=0))
+        if exact.size:
+            exact = [k if self.names is None else self.names[k] for k in exact.tolist()]
+            raise DensityError(f"row {row}: known exactly in the dimensions {exact}, where a mixture has no density; "
+                               "keep the others alone first, by marginalize(dims), or take mean and covariance")
+        return GaussianMixture(weights, means, covariances, self.names)
+
     def _covariances_of(self, rows):
         return self.covariances if self.covariances.ndim == 3 else self.covariances[rows]
+
+
+def _view(name, value):
+    """An array of numbers that cannot be written to; its owner may go on writing to the original."""
+    refuse_unit(name, value)
+    try:
+        array = np.asarray(value, dtype=np.float64).view()
+    except (TypeError, ValueError) as error:
+        raise DensityError(f"{name}: expected an array of numbers, got {type(value).__name__} ({error})") from None
+    array.setflags(write=False)
+    return array
+
+
+def _check_shapes(weights, means, covariances):
+    if len(means) != 3 or means[:2] != weights or covariances not in ((*means, means[2]), (*means[1:], means[2])):
+        raise DensityError("weights, means, covariances: expected shapes (n, K), (n, K, D) and (n, K, D, D) or "
+                           f"(K, D, D), got {weights}, {means} and {covariances}")
 
 
 def split_dimensions(mixture, dims, everything=False):
@@ -171,7 +218,8 @@ def split_dimensions(mixture, dims, everything=False):
     """
     names, n = mixture.names or (), mixture.n_dims
     chosen = []
-    for dim in [dims] if isinstance(dims, str) else dims:
+    dims = sequence("dims", dims, "dimensions")
+    for dim in dims:
         known = dim in names if isinstance(dim, str) else _is_number(dim) and -n <= dim < n
         if not known:
             offered = f"one of {', '.join(names)}, or " if names else ""
@@ -217,7 +265,7 @@ def condition(mixture, given, free, values):
     Raises
     ------
     DensityError
-        If the values are of different lengths.
+        If the values are of different lengths, or so far from all components that no weight is a number.
     """
     try:
         values = np.stack(np.broadcast_arrays(*[np.atleast_1d(value) for value in values]), axis=-1)
@@ -228,11 +276,16 @@ def condition(mixture, given, free, values):
     order, n_given = [*given, *free], len(given)
     factors = np.linalg.cholesky(mixture.covariances[:, order][:, :, order])
     lower, cross, rest = factors[:, :n_given, :n_given], factors[:, n_given:, :n_given], factors[:, n_given:, n_given:]
-    scaled = np.linalg.solve(lower, (values - mixture.means[:, None, given]).transpose(0, 2, 1))  # (K, given, n)
-    means = mixture.means[:, None, free] + (cross @ scaled).transpose(0, 2, 1)
-    with np.errstate(divide="ignore"):  # the logarithm of a weight of zero
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # weights of zero, and values out of reach
+        scaled = np.linalg.solve(lower, (values - mixture.means[:, None, given]).transpose(0, 2, 1))  # (K, given, n)
+        means = mixture.means[:, None, free] + (cross @ scaled).transpose(0, 2, 1)
         logs = np.log(mixture.weights) - np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
-    logs = logs - 0.5 * np.sum(scaled**2, axis=1).T
+        logs = logs - 0.5 * np.sum(scaled**2, axis=1).T
+    reached = np.isfinite(logs).any(axis=1)
+    if not reached.all():
+        row = int(np.argmin(reached))
+        raise DensityError(f"values: {values[row].tolist()} of row {row} are so far from every component that the "
+                           "density is zero by any number; give them in the units of the mixture")
     weights = np.exp(logs - logsumexp(logs, axis=1, keepdims=True))
     return weights, np.ascontiguousarray(means.transpose(1, 0, 2)), rest @ rest.transpose(0, 2, 1)
 

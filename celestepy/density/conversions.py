@@ -62,14 +62,18 @@ def from_sklearn(model):
     DensityError
         If it is not fitted, or is something else.
     """
-    if not hasattr(model, "means_") or not hasattr(model, "covariances_"):
+    missing = [name for name in ("weights_", "means_", "covariances_", "covariance_type") if not hasattr(model, name)]
+    if missing:
         raise DensityError(f"model: expected a fitted mixture of scikit-learn, got {type(model).__name__} without "
-                           "means_ and covariances_; call its fit first")
+                           f"{', '.join(missing)}; call its fit first")
     means, covariances = np.asarray(model.means_), np.asarray(model.covariances_)
     unit = np.eye(means.shape[1])
     expand = {"full": lambda: covariances, "diag": lambda: covariances[:, :, None] * unit,
               "tied": lambda: np.repeat(covariances[None], len(means), axis=0),
               "spherical": lambda: covariances[:, None, None] * unit}
+    if model.covariance_type not in expand:
+        raise DensityError(f"model: its covariance_type is {model.covariance_type!r}, expected one of "
+                           f"{', '.join(expand)}; set it to what the shape of covariances_ is")
     return model.weights_, means, expand[model.covariance_type]()
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from celestepy.density import _expectation_generic
+from celestepy.density.arguments import check_dimensions, check_jobs
 from celestepy.density.noisy_rows import DensityError
 from celestepy.density.sums import Expectation, Gradient, KernelSums
 
@@ -117,7 +118,7 @@ def log_densities(rows, weights, means, covariances, n_jobs=1, *, kernel=None):
 
     for _ in _in_order(evaluate, len(rows), n_jobs):
         pass
-    return out
+    return _without_rounding(out, rows)
 
 
 def responsibilities(rows, weights, means, covariances, n_jobs=1, *, kernel=None):
@@ -263,6 +264,8 @@ def _conditionals(rows, means, covariances):
     projection = np.broadcast_to(np.eye(d), (len(rows), d, d)) if rows.projection is None else rows.projection
     noise = np.zeros((len(rows), d, d)) if rows.noise is None else np.array(rows.noise)
     if noise.ndim == 2:
+        if rows.observed is not None:
+            noise = np.where(rows.observed, noise, 0.0)  # that of missing values may be infinite
         noise = noise[:, :, None] * np.eye(d)
     if rows.observed is not None:
         hidden = ~rows.observed
@@ -275,7 +278,12 @@ def _conditionals(rows, means, covariances):
     residual = rows.values[:, None, :, None] - r @ means[..., None]
     rest = np.eye(means.shape[1]) - gain @ r
     spread = rest @ covariances @ np.swapaxes(rest, -1, -2) + gain @ s @ np.swapaxes(gain, -1, -2)
-    return means + (gain @ residual)[..., 0], _averaged(spread)
+    centre, spread = means + (gain @ residual)[..., 0], _averaged(spread)
+    exact = (np.einsum("nii->ni", noise) == 0)[:, None, :]
+    if rows.projection is None and exact.any():  # it is known but for rounding, which would pass for a width
+        centre = np.where(exact, rows.values[:, None, :], centre)
+        spread = np.where(exact[..., None, :] | exact[..., None], 0.0, spread)
+    return centre, spread
 
 
 def _derivatives(rows, weights, means, covariances, n_jobs, kernel):
@@ -293,8 +301,15 @@ def _derivatives(rows, weights, means, covariances, n_jobs, kernel):
 
     for sums in _in_order(evaluate, len(rows), n_jobs):
         total.add(sums)
-    values = total.log_densities
+    values = _without_rounding(total.log_densities, rows)
     return float(np.sum(values) if rows.weights is None else _weighted_sum(rows.weights, values)), total
+
+
+def _without_rounding(values, rows):
+    """Log densities with those of nothing exactly 0, not the logarithm of weights of sum 1 - 1e-16; in place."""
+    if rows.observed is not None:
+        values[~rows.has_values] = 0.0
+    return values
 
 
 def _weighted_sum(weights, values):
@@ -308,6 +323,7 @@ def _parts(n, size):
 
 def _in_order(function, n, n_jobs):
     """Results of the function for parts of the rows, in their order."""
+    check_jobs(n_jobs)
     parts = _parts(n, max(_FEWEST_ROWS, -(-n // _MOST_CHUNKS)))
     if n_jobs == 1 or len(parts) == 1:
         yield from map(function, parts)
@@ -344,12 +360,13 @@ def _components(rows, weights, means, covariances, kernel):
     weights, means, covariances = (
         np.ascontiguousarray(array, dtype=np.float64) for array in (weights, means, covariances)
     )
-    expected = (len(weights), rows.dim)
-    if means.shape != expected or covariances.shape != (*expected, rows.dim) or len(weights) == 0:
+    expected = (len(weights), means.shape[-1])
+    if means.shape != expected or covariances.shape != (*expected, means.shape[-1]) or len(weights) == 0:
         raise DensityError(
             f"weights, means and covariances have shapes {weights.shape}, {means.shape} and {covariances.shape}; "
-            f"expected (K,), (K, {rows.dim}) and (K, {rows.dim}, {rows.dim})"
+            "expected (K,), (K, D) and (K, D, D)"
         )
+    check_dimensions(rows, means.shape[1])
     if not (np.all(weights >= 0) and np.sum(weights) > 0 and np.isfinite(means).all()):
         raise DensityError("weights must not be negative or all zero, nor means infinite or NaN")
     if not (np.isfinite(covariances).all() and np.all(np.einsum("kaa->ka", covariances) > 0)):

@@ -224,11 +224,11 @@ class ExtremeDeconvolution:
         if self.validation_fraction:
             source = source.without(self.validation_fraction, int(rng.integers(2**62)))
         with threadpool_limits(1):
-            objective, components = self._start(source, rng)
+            objective, components, n_columns = self._start(source, rng)
             total = plan.n_passes(objective.n_rows, len(components))
             with Monitor(objective, self.tol, self.patience, total, progress=self.progress) as monitor:
                 fitted = monitor.best(METHODS[self.method](components, objective, monitor, plan, rng))
-        self._keep(fitted, objective, monitor)
+        self._keep(fitted, objective, monitor, n_columns)
         return self
 
     def score_samples(self, X, covariance=None, projection=None):
@@ -252,7 +252,8 @@ class ExtremeDeconvolution:
         arrays = self._fitted().arrays
         with threadpool_limits(1):
             chunks = as_source(X, covariance, projection).chunks()
-            return np.concatenate([log_densities(rows, *arrays, n_jobs=self.n_jobs) for rows in chunks])
+            values = [log_densities(rows, *arrays, n_jobs=self.n_jobs) for rows in chunks]
+        return np.concatenate([np.empty(0), *values])  # of no rows, too
 
     def score(self, X, covariance=None, projection=None, weights=None):
         """Mean log density of rows.
@@ -348,7 +349,7 @@ class ExtremeDeconvolution:
         return float(total / weight), float(weight), n
 
     def _start(self, source, rng):
-        """What to maximise, and where to start."""
+        """What to maximise, where to start, and the number of columns."""
         n_sample = max(_SAMPLE_PER_COMPONENT * self.n_components, _LEAST_SAMPLE)
         seen = survey(source, rng, sample_rows=n_sample, held_out_rows=_MOST_HELD_OUT)
         if seen.n_rows < self.n_components:
@@ -361,15 +362,15 @@ class ExtremeDeconvolution:
         objective = Objective(
             source, seen.n_rows, seen.weight, seen.effective_rows, seen.held_out, prior, kept, self.n_jobs
         )
-        self.n_features_in_ = seen.sample.values.shape[1]
         n_free = self.n_components - len(fixed)
         free = free_components(self.init, seen.sample, n_free, (centre, scales), rng)
-        return objective, together(fixed, free, fixed_weights=self.fixed_weights)
+        return objective, together(fixed, free, fixed_weights=self.fixed_weights), seen.sample.values.shape[1]
 
-    def _keep(self, fitted, objective, monitor):
+    def _keep(self, fitted, objective, monitor, n_columns):
         """Attributes of the fit, and warnings of what went wrong."""
         fitted, _ = repaired(fitted, objective)
         self.weights_, self.means_, self.covariances_ = fitted.arrays
+        self.n_features_in_ = n_columns
         self.scales_, self._kept = objective.prior.scales, objective.kept
         self.trace_, self.converged_, self.n_iter_ = tuple(monitor.trace), monitor.converged, len(monitor.trace)
         self.n_repaired_ = sum(entry.n_repaired for entry in self.trace_)

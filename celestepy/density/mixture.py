@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from celestepy.density import expectation
+from celestepy.density import arguments, expectation
 from celestepy.density.conditional import RowMixtures, condition, split_dimensions
 from celestepy.density.conversions import from_astroml, from_sklearn, to_astroml, to_sklearn
 from celestepy.density.mixture_file import read_mixture, write_mixture
-from celestepy.density.noisy_rows import DensityError, NoisyRows
-from celestepy.density.parameters import checked_parameters, finite_numbers
+from celestepy.density.noisy_rows import NoisyRows
+from celestepy.density.parameters import checked_parameters
 
 __all__ = ["GaussianMixture"]
 
@@ -34,8 +34,8 @@ class GaussianMixture:
     Raises
     ------
     DensityError
-        If shapes disagree, a number is not finite, a weight is negative, a covariance is not symmetric and
-        positive definite, or names are not D different strings.
+        If shapes disagree, a number is masked, not finite or has a unit, a weight is negative, a covariance is not
+        symmetric and positive definite, or names are not D different strings.
 
     Examples
     --------
@@ -53,7 +53,10 @@ class GaussianMixture:
     names: tuple | None
 
     def __init__(self, weights, means, covariances, names=None):
-        for name, value in checked_parameters(weights, means, covariances, names).items():
+        arrays = {"weights": weights, "means": means, "covariances": covariances}
+        arrays = {name: arguments.known_numbers(name, value) for name, value in arrays.items()}
+        arrays["names"] = None if names is None else arguments.sequence("names", names, "names")
+        for name, value in checked_parameters(**arrays).items():
             object.__setattr__(self, name, value)
 
     def __len__(self):
@@ -136,7 +139,7 @@ class GaussianMixture:
         return expectation.responsibilities(rows, self.weights, self.means, self.covariances)
 
     def posterior(self, X, covariance=None, projection=None):
-        """What is known of the true values of noisy rows: a mixture for each row (Bovy et al. 2011, section 2).
+        """What is known of the true values of noisy rows: a mixture for each (Bovy et al. 2011, section 2).
 
         Parameters
         ----------
@@ -169,8 +172,7 @@ class GaussianMixture:
         rows = self._rows(X, covariance, projection)
         step = max(1, _NUMBERS_AT_A_TIME // (len(self) * self.n_dims**2))
         means, covariances = np.empty((len(rows), self.n_dims)), np.empty((len(rows), self.n_dims, self.n_dims))
-        for start in range(0, len(rows), step):
-            part = slice(start, start + step)
+        for part in (slice(start, start + step) for start in range(0, len(rows), step)):
             known = self._posterior(rows[part])
             means[part], covariances[part] = known.mean, known.covariance
         return means, covariances
@@ -189,11 +191,15 @@ class GaussianMixture:
         -------
         (n, D) array
             Draws.
+
+        Raises
+        ------
+        DensityError
+            If it cannot be drawn so often, or from such a source.
         """
-        rng = np.random.default_rng(rng)
+        n, rng = arguments.number_of_draws("n", n), arguments.random_generator(rng)
         which = rng.choice(len(self), size=n, p=self.weights)
-        draws = rng.standard_normal((n, self.n_dims))
-        factors = np.linalg.cholesky(self.covariances)
+        draws, factors = rng.standard_normal((n, self.n_dims)), np.linalg.cholesky(self.covariances)
         for j in np.unique(which):  # one product for each component: no (n, D, D) array
             rows = which == j
             draws[rows] = draws[rows] @ factors[j].T + self.means[j]
@@ -221,8 +227,9 @@ class GaussianMixture:
         DensityError
             If a dimension does not exist, none remains, or a value is not finite.
         """
+        values = arguments.mapping("values", values)
         given, free = split_dimensions(self, values)
-        fixed = [finite_numbers(f"values[{key!r}]", value) for key, value in values.items()]
+        fixed = [arguments.known_numbers(f"values[{key!r}]", value) for key, value in values.items()]
         weights, means, covariances = condition(self, given, free, fixed)
         names = self._names_of(free)
         if all(value.ndim == 0 for value in fixed):
@@ -262,13 +269,15 @@ class GaussianMixture:
         -------
         GaussianMixture
             Law of the combinations.
+
+        Raises
+        ------
+        DensityError
+            If a shape is wrong, or the combinations depend on one another.
         """
-        matrix = finite_numbers("matrix", matrix)
-        if matrix.ndim != 2 or matrix.shape[1] != self.n_dims:
-            raise DensityError(f"matrix: expected shape (C, {self.n_dims}), one column for each dimension of the "
-                               f"mixture, got {matrix.shape}")
-        means = self.means @ matrix.T + finite_numbers("offset", offset)
-        return GaussianMixture(self.weights, means, matrix @ self.covariances @ matrix.T, names)
+        matrix, offset = arguments.combination(self, matrix, offset)
+        means, covariances = self.means @ matrix.T + offset, matrix @ self.covariances @ matrix.T
+        return GaussianMixture(self.weights, means, covariances, names)
 
     def save(self, path, overwrite=False):
         """Write the mixture to a file, whole or not at all.
@@ -283,7 +292,7 @@ class GaussianMixture:
         Raises
         ------
         DensityError
-            If the extension is unknown, the file exists, or it cannot be written.
+            If the path or its extension is impossible, the file exists, or it cannot be written.
         ImportError
             If the format needs an extra that is not installed; the message names it.
         """
@@ -380,11 +389,10 @@ class GaussianMixture:
         return RowMixtures(*expectation.posterior(rows, self.weights, self.means, self.covariances), names=self.names)
 
     def _rows(self, X, covariance, projection):
+        for name, value in {"X": X, "covariance": covariance, "projection": projection}.items():
+            arguments.refuse_unit(name, value)
         rows = NoisyRows.from_input(X, covariance, projection)
-        if rows.dim != self.n_dims:
-            argument = "X" if projection is None else "projection"
-            raise DensityError(f"{argument}: for a mixture in {self.n_dims} dimensions, but this has {rows.dim} "
-                               "columns; marginalize the mixture, or give projections of the right shape")
+        arguments.check_dimensions(rows, self.n_dims)
         return rows
 
     def _names_of(self, dims):

@@ -1,9 +1,11 @@
 """Mixtures on disk, as FITS or ASDF by extension: plain arrays, written whole or not at all."""
 
 import contextlib
+import errno
 import io
 import json
 import os
+import secrets
 import warnings
 from pathlib import Path
 
@@ -44,7 +46,7 @@ def write_mixture(path, weights, means, covariances, names=None, overwrite=False
     ImportError
         If the format needs an extra that is not installed; the message names it.
     """
-    path = Path(os.path.realpath(path))
+    path = Path(os.path.realpath(_possible(path)))
     encode = _format(path).encode
     if not path.parent.is_dir():
         raise DensityError(f"{path}: its directory does not exist; create {path.parent} first")
@@ -56,7 +58,7 @@ def write_mixture(path, weights, means, covariances, names=None, overwrite=False
         )
     arrays = {"weights": weights, "means": means, "covariances": covariances}
     content = encode(arrays, None if names is None else list(names))
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{secrets.token_hex(8)}.partial")  # no longer than any name that is allowed
     try:
         with open(partial, "wb") as stream:
             stream.write(content)
@@ -91,7 +93,7 @@ def read_mixture(path):
     ImportError
         If the format needs an extra that is not installed; the message names it.
     """
-    path = Path(path)
+    path = _possible(path)
     decode = _format(path).decode
     if not path.is_file():
         raise DensityError(f"{path}: no such file")
@@ -168,6 +170,21 @@ def _import_asdf():
 
 _FORMATS = {".fits": _FITS, ".fit": _FITS, ".asdf": _ASDF}
 EXTENSIONS = tuple(_FORMATS)
+
+
+def _possible(path):
+    """The path, where there can be such a file."""
+    try:
+        path = Path(os.fsdecode(path))
+        path.lstat()
+    except TypeError:
+        raise DensityError(f"path: {path!r}, expected the name of a file") from None
+    except ValueError as error:
+        raise DensityError(f"path: {path}, expected the name of a file ({error})") from None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise DensityError(f"path: {path}, a name that is too long for a file; shorten it") from None
+    return path
 
 
 def _format(path):

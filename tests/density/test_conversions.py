@@ -54,6 +54,12 @@ def test_any_object_with_the_attributes_of_astroml(mixture):
 def test_what_is_not_fitted_is_said(mixture):
     with pytest.raises(DensityError, match="model: expected a fitted mixture of scikit-learn, got SimpleNamespace"):
         GaussianMixture.from_sklearn(SimpleNamespace())
+    model = SimpleNamespace(means_=np.zeros((1, 2)), covariances_=np.ones((1, 2)), covariance_type="odd")
+    with pytest.raises(DensityError, match="SimpleNamespace without weights_"):
+        GaussianMixture.from_sklearn(model)
+    model.weights_ = [1.0]
+    with pytest.raises(DensityError, match="its covariance_type is 'odd', expected one of full, diag"):
+        GaussianMixture.from_sklearn(model)
     with pytest.raises(DensityError, match="model: expected a fitted XDGMM of astroML"):
         GaussianMixture.from_astroml(SimpleNamespace(alpha=None, mu=None, V=None))
 

@@ -35,8 +35,7 @@ def test_log_densities(case, variant):
     expected = reference.log_densities([row for row in reference_rows(case) if len(row[0])], *case.mixture)
     found = kernel.log_densities(noisy_rows(case), *case.mixture, kernel=variant)
     empty = np.isnan(case.x).all(axis=1)
-    # the responsibilities of a row of nothing are the weights, whose sum is one but for rounding
-    np.testing.assert_allclose(found[empty], 0.0, atol=1e-15)
+    np.testing.assert_array_equal(found[empty], 0.0)
     np.testing.assert_allclose(found[~empty], expected, **TIGHT)
 
 
@@ -231,6 +230,17 @@ class TestNumerics:
             kernel.responsibilities(rows, weights, means, covariances, kernel=variant).sum(axis=1), 1.0, rtol=1e-14
         )
 
+    def test_infinite_variances_are_those_of_missing_values(self):
+        """Infinity times zero was a warning."""
+        case = make_case(n=5)
+        variances, x = np.full(case.x.shape, 0.3), case.x.copy()
+        variances[1, 0], x[1, 0] = np.inf, np.nan
+        expected = kernel.posterior(NoisyRows.from_input(x, np.full(x.shape, 0.3)), *case.mixture)
+        for noise in (variances, np.array([np.diag(row) for row in variances])):
+            found = kernel.posterior(NoisyRows.from_input(case.x, noise), *case.mixture)
+            for one, two in zip(found, expected, strict=True):
+                np.testing.assert_array_equal(one, two)
+
     def test_beyond_all_numbers(self, variant):
         """Where even the square overflows the density is zero, and the row adds nothing to the sums."""
         case = make_case(n=5, noise="none")
@@ -320,6 +330,7 @@ class TestArguments:
         for arguments, message in (
             ((weights[:3], means, covariances), "shapes"),
             ((weights, means[:, :2], covariances), "shapes"),
+            ((weights, means[:, :2], covariances[:, :2, :2]), "X: for a mixture in 2 dim.* has 3 columns"),
             ((-weights, means, covariances), "negative"),
             ((weights, means * np.nan, covariances), "NaN"),
             ((weights, means, covariances * 0), "above zero"),

@@ -1,5 +1,6 @@
 """Mixtures against scipy.stats, against integrals done by brute force, and against draws."""
 
+import astropy.units as u
 import numpy as np
 import pytest
 from scipy.special import logsumexp
@@ -256,6 +257,54 @@ class TestRefusals:
         with pytest.raises(DensityError, match="values: expected shape"):
             mixture.posterior(np.zeros((2, 3)), np.ones((2, 3))).log_density(np.zeros((1, 3)))
 
+    @pytest.mark.parametrize("method", ["sample", "rows"])
+    def test_of_draws(self, mixture, method):
+        draw = mixture.sample if method == "sample" else mixture.posterior(np.zeros((1, 3)), np.ones(3)).sample
+        for n in (-1, 2.5, "a", None, True):
+            with pytest.raises(DensityError, match=f"{n!r}, expected a number of draws"):
+                draw(n)
+        for seed in ("a", -1, 1.5):
+            with pytest.raises(DensityError, match=f"rng: {seed!r}, expected a seed"):
+                draw(2, seed)
+
+    @pytest.mark.parametrize("n_jobs", [0, "a", 1.5, True])
+    def test_of_threads(self, mixture, n_jobs):
+        with pytest.raises(DensityError, match=f"n_jobs: {n_jobs!r}, expected a number of threads"):
+            mixture.log_density(np.zeros((2, 3)), n_jobs=n_jobs)
+
+    def test_of_what_has_no_elements(self, mixture):
+        with pytest.raises(DensityError, match="names: 5, expected a sequence"):
+            GaussianMixture(*self.GOOD, names=5)
+        for law in (mixture, mixture.posterior(np.zeros((1, 3)), np.ones(3))):
+            with pytest.raises(DensityError, match=r"dims: 0, expected a sequence of dimensions.*\[0\]"):
+                law.marginalize(0)
+        with pytest.raises(DensityError, match=r"values: \[0\], expected a mapping"):
+            mixture.condition([0])
+
+    def test_of_values_out_of_reach(self, mixture):
+        with pytest.raises(DensityError, match=r"\[1e\+160\] of row 1 are so far from every component"):
+            mixture.condition({"x": [0.0, 1e160]})
+
+    def test_of_units_and_masks(self, mixture, rng):
+        rows = mixture.sample(3, rng)
+        for given in ((rows * u.mas,), (rows, np.ones(3) * u.mas**2), (rows, None, np.eye(3) * u.km)):
+            with pytest.raises(DensityError, match="a Quantity in .* expected plain numbers"):
+                mixture.log_density(*given)
+        assert mixture.log_density(rows * u.one) == pytest.approx(mixture.log_density(rows))
+        with pytest.raises(DensityError, match=r"values\['x'\]: a Quantity in mas"):
+            mixture.condition({"x": 1 * u.mas})
+        means = np.ma.array(mixture.means, mask=np.arange(12).reshape(4, 3) == 5)
+        with pytest.raises(DensityError, match=r"means: masked at \[1, 2\]"):
+            GaussianMixture(mixture.weights, means, mixture.covariances)
+
+    def test_of_combinations(self, mixture):
+        for matrix in ([[1, 0, 0], [0, 1, 0], [1, 1, 0]], [[1, 2, 3], [2e-9, 4e-9, 6e-9]], np.eye(4)[:, :3]):
+            with pytest.raises(DensityError, match=f"matrix: of rank .*, expected {len(matrix)}.* leave them out"):
+                mixture.transform(matrix)
+        for offset in (np.zeros(2), np.zeros((3, 1)), np.zeros((3, 3)), np.zeros((4, 3))):
+            with pytest.raises(DensityError, match=r"offset: expected one number, or shape \(3,\)"):
+                mixture.transform(np.eye(3), offset)
+
     def test_scales_may_differ_by_twelve_digits(self, rng):
         scales = np.array([1e-6, 1.0, 1e6])
         plain = random_mixture(rng)
@@ -269,6 +318,46 @@ class TestRefusals:
             mixture.means[0, 0] = 1.0
         with pytest.raises(AttributeError):
             mixture.weights = np.ones(4)
+
+
+class TestRowMixtures:
+    def test_what_is_known_exactly_is_so_to_the_last_bit(self, mixture):
+        """Rounding once left variances of 1e-32, which passed for a density."""
+        known = mixture.posterior([[1.0, 2.0, np.nan]])
+        assert not known.covariances[..., :2].any()
+        assert not known.covariances[:, :, :2].any()
+        assert (known.means[0, :, :2] == [1.0, 2.0]).all()
+        assert known.marginalize(["z"])[0].n_dims == 1
+        with pytest.raises(DensityError, match=r"row 0: known exactly in the dimensions \['x', 'y'\].*marginalize"):
+            known[0]
+        with pytest.raises(DensityError, match="row 0: its density is zero"):
+            RowMixtures(np.zeros((1, 1)), np.zeros((1, 1, 1)), np.ones((1, 1, 1)))[0]
+
+    def test_arrays_of_the_caller_are_left_alone(self):
+        weights, means, covariances = np.ones((1, 1)), np.zeros((1, 1, 2)), np.eye(2)[None]
+        law = RowMixtures(weights, means, covariances)
+        assert weights.flags.writeable
+        assert np.shares_memory(law.weights, weights)
+        with pytest.raises(ValueError, match="read-only"):
+            law.weights[0] = 2.0
+        assert (RowMixtures(weights.tolist(), means.tolist(), covariances.tolist()).covariance == np.eye(2)).all()
+
+    def test_what_is_none(self):
+        good = np.ones((1, 1)), np.zeros((1, 1, 2)), np.eye(2)[None]
+        for k, value, message in ((0, np.ones((1, 2)), r"got \(1, 2\)"), (2, np.eye(3)[None], r"\(1, 3, 3\)"),
+                                  (1, "a", "means: expected an array of numbers")):
+            with pytest.raises(DensityError, match=message):
+                RowMixtures(*(value if i == k else array for i, array in enumerate(good)))
+        with pytest.raises(DensityError, match="names: expected 2, one for each dimension"):
+            RowMixtures(*good, names="xy")
+        for value, message in (("a", "values: expected an array of numbers"), (np.nan, "values: every number must be")):
+            with pytest.raises(DensityError, match=message):
+                RowMixtures(*good).log_density([[value, 0]])
+
+    def test_of_no_rows(self, mixture):
+        law = mixture.posterior(np.zeros((0, 3)))
+        assert law.mean.shape == (0, 3)
+        assert law.sample(4, 1).shape == (0, 4, 3)
 
 
 def test_equality_and_text(mixture):

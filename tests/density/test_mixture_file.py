@@ -94,6 +94,23 @@ def test_paths_that_cannot_be(tmp_path):
         mixture.save(tmp_path / "folder.fits", overwrite=True)
 
 
+@pytest.mark.parametrize(("path", "message"), [
+    (None, "path: None, expected the name of a file"), (5, "path: 5, expected the name of a file"),
+    ("a" * 300 + ".fits", "too long for a file; shorten it"), ("a\0.fits", "expected the name of a file .*null"),
+])
+def test_names_that_no_file_can_have(path, message):
+    with pytest.raises(DensityError, match=message):
+        some_mixture().save(path)
+    with pytest.raises(DensityError, match=message):
+        GaussianMixture.load(path)
+
+
+def test_the_longest_name_that_a_file_can_have(tmp_path):
+    path = tmp_path / ("a" * 250 + ".fits")
+    some_mixture().save(path)
+    assert GaussianMixture.load(path) == some_mixture()
+
+
 def test_a_missing_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "asdf", None)
     with pytest.raises(ImportError, match="install the extra 'asdf'"):
