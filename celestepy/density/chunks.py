@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from celestepy.density.noisy_rows import DensityError, NoisyRows
+from celestepy.density.streams import converted
 
 __all__ = ["RowSource", "Survey", "as_source", "joined", "rows_of_slices", "survey"]
 
@@ -60,7 +61,7 @@ class RowSource:
     read : callable, optional
         Slices to the rows of all of them, joined. Without it rows come from `stream` alone.
     n_rows : int, optional
-        Number of rows, with `read`.
+        Number of rows, with `read`; of a stream it is known after a pass.
     stream : callable, optional
         Returns an iterator of chunks of rows.
     in_memory : bool
@@ -156,10 +157,23 @@ class RowSource:
 
     def _ordered(self):
         if self._stream is not None:
-            yield from self._stream()
+            yield from self._streamed()
             return
         for first in range(0, self.n_rows, self._chunk_rows):
             yield self._read([slice(first, min(first + self._chunk_rows, self.n_rows))])
+
+    def _streamed(self):
+        """Chunks of a new stream, which must have as many rows as the first."""
+        n_rows = 0
+        for rows in self._stream():
+            yield rows
+            n_rows += len(rows)
+        self.n_rows = n_rows if self.n_rows is None else self.n_rows
+        if n_rows != self.n_rows:
+            raise DensityError(
+                f"the function X gave {self.n_rows} rows at first, and {n_rows} in a later pass; it must return a new "
+                "iterator of the same rows each time"
+            )
 
     def _pools(self, rng):
         """Chunks of rows from all over the data, or of as many chunks of a stream as make one."""
@@ -226,7 +240,7 @@ def as_source(X, covariance=None, projection=None, weights=None):
     if readable:
         return RowSource(X.read, X.n_rows, chunk_rows=getattr(X, "chunk_size", CHUNK_ROWS))
     if callable(X):
-        return RowSource(stream=lambda: _converted(X()))
+        return RowSource(stream=lambda: converted(X()))
     if isinstance(X, NoisyRows):
         return _whole(X)
     if hasattr(X, "__next__"):
@@ -285,18 +299,6 @@ def rows_of_slices(slices):
         What an array or a table takes between brackets, so that many small pieces are converted and checked at once.
     """
     return slices[0] if len(slices) == 1 else np.concatenate([np.arange(part.start, part.stop) for part in slices])
-
-
-def _converted(iterator):
-    """Chunks of a stream as rows; an error says which chunk it is."""
-    for number, chunk in enumerate(iterator):
-        if isinstance(chunk, NoisyRows):
-            yield chunk
-            continue
-        try:
-            yield NoisyRows.from_input(*(chunk if isinstance(chunk, tuple) else (chunk,)))
-        except DensityError as error:
-            raise DensityError(f"chunk {number}: {error}") from None
 
 
 @dataclass(frozen=True, eq=False)

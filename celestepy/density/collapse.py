@@ -8,6 +8,8 @@ __all__ = ["ComponentCollapseWarning", "n_held_by_prior", "repaired", "split_in_
 
 # Rows that a component needs to stay: with less than one it says nothing of the density.
 _FEWEST_ROWS = 1.0
+# Rows of a component that may be split: those that come of it must not be starved at once.
+_FEWEST_TO_SPLIT = 2.0
 # Narrowest width of a component, squared, in columns divided by their scale. Below it a covariance is singular in
 # float64 beside widths of order one, and the density of rows without noise has no bound.
 _NARROWEST = 1e-12
@@ -25,8 +27,9 @@ class ComponentCollapseWarning(UserWarning):
 def repaired(components, objective):
     """A mixture without collapsed components.
 
-    A component with less than one row's worth of weight is put to use elsewhere: the heaviest of the others is split
-    into two along its longest axis. A covariance that is singular is widened to a millionth of the column scales.
+    A component with less than one row's worth of weight is put to use elsewhere: the heaviest of the others, if it
+    has two rows, is split into two along its longest axis. A covariance that is singular is widened to a millionth of
+    the column scales.
 
     Parameters
     ----------
@@ -45,14 +48,16 @@ def repaired(components, objective):
     first = objective.kept.n
     components, n_narrow = widened(components, objective.prior.scales, first)
     starved = first + np.flatnonzero(components.weights[first:] * objective.effective_rows < _FEWEST_ROWS)
+    n_split = 0
     for number in starved:
         heaviest = first + int(np.argmax(components.weights[first:]))
-        if heaviest == number:
+        if components.weights[heaviest] * objective.effective_rows < _FEWEST_TO_SPLIT:
             break
+        n_split += 1
         pair = split_in_two(components.subset([heaviest]), objective.prior.scales)
         pair.weights[:] += 0.5 * components.weights[number]
         components = components.replaced([heaviest, number], pair)
-    return components, n_narrow + len(starved)
+    return components, n_narrow + n_split
 
 
 def widened(components, scales, first=0):

@@ -6,6 +6,7 @@ from inspect import signature
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from celestepy.density.arguments import random_generator
 from celestepy.density.chunks import as_source, survey
 from celestepy.density.collapse import ComponentCollapseWarning, n_held_by_prior, repaired
 from celestepy.density.expectation import log_densities
@@ -206,7 +207,8 @@ class ExtremeDeconvolution:
         projection : array_like, optional
             Projections, shape (n, d, D) or (d, D); the identity without it.
         weights : array_like, optional
-            Row weights, shape (n,).
+            Row weights, shape (n,). A row of weight two counts as two rows, also beside the pseudo-rows of
+            `regularization`: weights should have a mean of about one, not a sum of one.
 
         Returns
         -------
@@ -219,7 +221,7 @@ class ExtremeDeconvolution:
             If a parameter or the rows cannot be used; the message says which and what to do.
         """
         plan = Plan.of(self)
-        rng = np.random.default_rng(self.rng)
+        rng = random_generator(self.rng)
         source = as_source(X, covariance, projection, weights)
         if self.validation_fraction:
             source = source.without(self.validation_fraction, int(rng.integers(2**62)))
@@ -286,18 +288,18 @@ class ExtremeDeconvolution:
         Returns
         -------
         float
-            ``-2 log L + p log n``, with n the number of rows with an observed value, and p the number of parameters
-            that are fitted.
+            ``-2 log L + p log n``, with n the number of rows with an observed value, or the sum of their weights, and p
+            the number of parameters that are fitted.
 
         Raises
         ------
         DensityError
             As `score_samples`.
         """
-        mean, weight, n = self._log_likelihood(as_source(X, covariance, projection, weights))
+        mean, weight = self._log_likelihood(as_source(X, covariance, projection, weights))
         d, free = self.means_.shape[1], len(self.weights_) - self._kept.n
-        n_weights = len(self.weights_[self._kept.weight_slice]) - 1
-        return -2.0 * mean * weight + (n_weights + free * (d + d * (d + 1) // 2)) * np.log(n)
+        n_weights = max(0, len(self.weights_[self._kept.weight_slice]) - 1)
+        return -2.0 * mean * weight + (n_weights + free * (d + d * (d + 1) // 2)) * np.log(weight)
 
     def sample(self, n_samples=1, rng=None):
         """Draw noiseless quantities.
@@ -335,26 +337,27 @@ class ExtremeDeconvolution:
         return Components(self.weights_, self.means_, self.covariances_)
 
     def _log_likelihood(self, source):
-        """Mean log density, total weight, and number of the rows that count."""
-        arrays, total, weight, n = self._fitted().arrays, 0.0, 0.0, 0
+        """Mean log density and total weight of the rows that count."""
+        arrays, total, weight = self._fitted().arrays, 0.0, 0.0
         with threadpool_limits(1):
             for rows in source.chunks():
                 values = log_densities(rows, *arrays, n_jobs=self.n_jobs)
                 counting = np.ones(len(rows)) if rows.weights is None else rows.weights
                 counting = counting if rows.observed is None else counting * rows.observed.any(axis=1)
                 some = counting > 0
-                total, weight, n = total + counting[some] @ values[some], weight + counting.sum(), n + int(some.sum())
+                total, weight = total + counting[some] @ values[some], weight + counting.sum()
         if weight == 0:
             raise DensityError("X has no row with an observed value and a positive weight: there is nothing to score")
-        return float(total / weight), float(weight), n
+        return float(total / weight), float(weight)
 
     def _start(self, source, rng):
         """What to maximise, where to start, and the number of columns."""
         n_sample = max(_SAMPLE_PER_COMPONENT * self.n_components, _LEAST_SAMPLE)
         seen = survey(source, rng, sample_rows=n_sample, held_out_rows=_MOST_HELD_OUT)
-        if seen.n_rows < self.n_components:
+        if len(seen.sample) < self.n_components:  # which then has all the rows that count
             raise DensityError(
-                f"n_components = {self.n_components} is more than the {seen.n_rows} rows to fit; take fewer components"
+                f"n_components = {self.n_components} is more than the {len(seen.sample)} rows to fit that have a value"
+                " and a positive weight; take fewer components"
             )
         centre, scales = column_scales(seen.sample)
         fixed = fixed_components(self.fixed, self.n_components, len(scales))
@@ -375,6 +378,13 @@ class ExtremeDeconvolution:
         self.trace_, self.converged_, self.n_iter_ = tuple(monitor.trace), monitor.converged, len(monitor.trace)
         self.n_repaired_ = sum(entry.n_repaired for entry in self.trace_)
         self.n_held_by_prior_ = n_held_by_prior(fitted, objective)
+        if monitor.repairing:
+            warnings.warn(
+                "the fit was stopped because components lose their rows as often as they are given some; take fewer"
+                f" components than {len(fitted)}, or raise regularization",
+                ComponentCollapseWarning,
+                stacklevel=3,
+            )
         if self.n_held_by_prior_:
             warnings.warn(
                 f"{self.n_held_by_prior_} of {len(fitted)} components have no width of their own along some axis: the"

@@ -6,6 +6,7 @@ from numbers import Real
 
 import numpy as np
 
+from celestepy.density.arguments import check_jobs
 from celestepy.density.em import fit_batch_em
 from celestepy.density.minibatch import MinibatchSchedule, fit_minibatch_em
 from celestepy.density.noisy_rows import DensityError
@@ -139,6 +140,7 @@ def _check(parameters):
             continue
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
             raise DensityError(f"{name} = {value!r}; expected an integer of at least {least}")
+    check_jobs(parameters.n_jobs)
     for name in ("tol", "regularization", "learning_rate"):
         value = getattr(parameters, name)
         if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < np.inf:

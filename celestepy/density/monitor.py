@@ -9,6 +9,9 @@ from tqdm import tqdm
 
 __all__ = ["Monitor", "TraceEntry"]
 
+# Passes of a phase after each of which repairs may put convergence off: more often than that they undo each other.
+_MOST_REPAIRS = 20
+
 log = logging.getLogger(__name__)
 
 
@@ -55,13 +58,19 @@ class Monitor:
         Whether to show a progress bar.
     total : int
         Most passes.
+
+    Attributes
+    ----------
+    repairing : bool
+        Whether the last phase ended because repairs of collapsed components had been undone again and again.
     """
 
     def __init__(self, objective, tol, patience, total, *, progress=False):
         self.trace, self.converged, self.total = [], False, total
         self._objective, self.tol, self._patience = objective, tol, patience
         self._start, self._best, self._best_score, self._waited = perf_counter(), None, -np.inf, 0
-        self._phase, self._highest, self._small_gains = None, -np.inf, 0
+        self._phase, self._highest, self._small_gains, self._n_repairs = None, -np.inf, 0, 0
+        self.repairing = False
         self._bar = tqdm(total=total, desc="extreme deconvolution", unit="pass", disable=not progress, leave=False)
 
     def __enter__(self):
@@ -105,13 +114,18 @@ class Monitor:
         log.info("%s: pass %d: mean log density %.6f, held out %.6f", phase, len(self.trace), score, held_out)
         self._note_best(components, held_out)
         stalled = self._stalled(phase, value, n_repaired, self._patience if running else 1)
-        self.converged = stalled and not running
+        self.repairing = stalled and n_repaired > 0
+        self.converged = stalled and not self.repairing
         return self.overfitting or stalled
 
     def _stalled(self, phase, value, n_repaired, most):
         """Whether so many passes of a phase in a row have gained too little."""
-        if phase != self._phase or n_repaired:
-            self._phase, self._highest, self._small_gains = phase, value, 0
+        if phase != self._phase:
+            self._phase, self._n_repairs = phase, 0
+            self._highest, self._small_gains = -np.inf, 0
+        self._n_repairs += n_repaired > 0
+        if n_repaired and self._n_repairs <= _MOST_REPAIRS:
+            self._highest, self._small_gains = value, 0
             return False
         self._small_gains = 0 if value > self._highest + self.tol else self._small_gains + 1
         self._highest = max(value, self._highest)

@@ -24,9 +24,9 @@ def column_scales(rows):
     Returns
     -------
     centre, scales : `~numpy.ndarray`
-        Shape (D,): median and 1.4826 times the median absolute deviation of each column, noise included, or, where
-        more than half of the values are the same, the standard deviation, or the rms noise. With projections, mean
-        and standard deviation of a single Gaussian.
+        Shape (D,): median and 1.4826 times the median absolute deviation of each column, weighted, noise included, or,
+        where more than half of the values are the same, the standard deviation, or the rms noise. With projections,
+        mean and standard deviation of a single Gaussian.
 
     Raises
     ------
@@ -41,19 +41,30 @@ def column_scales(rows):
 
 
 def _centre_and_scale(rows, column):
-    values, seen = rows.values[:, column], slice(None)
+    values, weights, seen = rows.values[:, column], rows.weights, slice(None)
     if rows.observed is not None:
         seen = np.flatnonzero(rows.observed[:, column])
-        values = values[seen]
+        values, weights = values[seen], None if weights is None else weights[seen]
     if not values.size:
         raise DensityError(f"column {column} of X has no observed value in the sample; leave it out")
-    centre = np.median(values)
-    for scale in (1.4826 * np.median(np.abs(values - centre)), np.std(values), _rms_noise(rows, column, seen)):
+    centre = _median(values, weights)
+    spread = np.sqrt(np.average((values - np.average(values, weights=weights)) ** 2, weights=weights))
+    for scale in (1.4826 * _median(np.abs(values - centre), weights), spread, _rms_noise(rows, column, seen)):
         if scale > 1e-14 * abs(centre):
             return centre, scale
     raise DensityError(
         f"column {column} of X is {centre:g} in every row and has no noise: its density has no bound; leave it out"
     )
+
+
+def _median(values, weights):
+    """The median, a value of weight two counting as two values."""
+    if weights is None:
+        return np.median(values)
+    order = np.argsort(values)
+    below = np.cumsum(weights[order])
+    middle = np.searchsorted(below, 0.5 * below[-1], side="left"), np.searchsorted(below, 0.5 * below[-1], side="right")
+    return values[order[np.minimum(middle, len(values) - 1)]].mean()
 
 
 def _rms_noise(rows, column, seen):

@@ -11,9 +11,13 @@ import numpy as np
 
 from celestepy.density.collapse import repaired
 from celestepy.density.expectation import gradient
+from celestepy.density.noisy_rows import DensityError
 from celestepy.density.objective import Components, symmetric
 
 __all__ = ["Adam", "SgdSchedule", "Unconstrained", "fit_sgd"]
+
+# Logarithms of widths, in units of the scales, beyond these come of steps that diverge: squares are near 1e260.
+_LARGEST_LOG_WIDTH = 300.0
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,7 @@ class Unconstrained:
         logits, means, lower = np.split(vector, self._ends)
         k, d = self._origin.means.shape
         weights = self._origin.weights.copy()
-        exponentials = np.exp(logits - logits.max())
+        exponentials = np.exp(logits - logits.max(initial=-np.inf))
         share = 1.0 - weights[: self._weighted.start].sum()
         weights[self._weighted] = share * exponentials / exponentials.sum()
         all_means = self._origin.means.copy()
@@ -150,6 +154,22 @@ class Unconstrained:
         covariances = symmetric(factors @ np.swapaxes(factors, 1, 2))
         covariances[: self._free] = self._origin.covariances[: self._free]
         return Components(weights, means, covariances)
+
+    def out_of_range(self, vector):
+        """Whether a vector has numbers, or widths, that no mixture can have.
+
+        Parameters
+        ----------
+        vector : `~numpy.ndarray`
+            As from `pack`.
+
+        Returns
+        -------
+        bool
+            Before anything overflows.
+        """
+        widths = np.split(vector, self._ends)[2].reshape(-1, self._lower[0].size)[:, self._diagonal]
+        return not (np.isfinite(vector).all() and (np.abs(widths) < _LARGEST_LOG_WIDTH).all())
 
     def gradient(self, vector, result, weights):
         """Gradient of the penalised likelihood per unit weight, estimated from a minibatch.
@@ -233,7 +253,10 @@ def fit_sgd(components, objective, monitor, schedule, rng, *, phase="sgd"):
             result = gradient(rows, weights, means, factors, n_jobs=objective.n_jobs)
             if result.weight == 0:
                 continue
-            vector = vector + adam.step(transform.gradient(vector, result, weights), rate)
+            with np.errstate(over="ignore", invalid="ignore"):  # the next lines tell
+                vector = vector + adam.step(transform.gradient(vector, result, weights), rate)
+            if transform.out_of_range(vector):
+                raise DensityError(f"learning_rate = {schedule.learning_rate:g}: the steps diverge; take a tenth of it")
             log_likelihood, weight = log_likelihood + result.log_likelihood, weight + result.weight
         components, n_repaired = repaired(transform.components(vector), objective)
         if n_repaired:  # moments of the gradient that belong to other components are no use

@@ -192,6 +192,8 @@ def free_components(init, sample, n, scaling, rng):
     DensityError
         If a mixture is given that has another number of components, or no weight.
     """
+    if n == 0 and isinstance(init, str):
+        return Components(np.empty(0), np.empty((0, sample.dim)), np.empty((0, sample.dim, sample.dim)))
     if isinstance(init, str):
         return kmeans_components(sample, n, scaling, rng, refine=init == "kmeans")
     free = given_components("init", init, sample.dim)

@@ -173,6 +173,12 @@ class TestSurvey:
             survey(as_source(np.full((5, 2), np.nan)), np.random.default_rng(0), sample_rows=5, held_out_rows=0)
 
 
+def test_a_last_chunk_of_a_stream_with_as_many_rows_as_columns():
+    X, S = numbered(203)
+    rows = list(as_source(lambda: ((X[k : k + 100], S[k : k + 100]) for k in range(0, 203, 100))).chunks())
+    np.testing.assert_array_equal(rows[-1].noise, S[200:])
+
+
 class TestRefusals:
     def test_an_iterator_can_be_read_once_only(self):
         with pytest.raises(DensityError, match="function that returns a new one"):
@@ -181,6 +187,25 @@ class TestRefusals:
     def test_a_bad_chunk_is_named(self):
         source = as_source(lambda: iter([np.zeros((3, 2)), np.full((3, 2), np.inf)]))
         with pytest.raises(DensityError, match="chunk 1"):
+            list(source.chunks())
+
+    @pytest.mark.parametrize(
+        ("stream", "message"),
+        [
+            (lambda: None, "returned NoneType; expected an iterator"),
+            (lambda: iter([(np.zeros((3, 2)),) + (None,) * 4]), "chunk 0 is a tuple of 5"),
+            (lambda: iter([[np.zeros((3, 2)), np.ones((3, 2))]]), "go in a tuple"),
+        ],
+    )
+    def test_what_is_no_stream_of_chunks(self, stream, message):
+        with pytest.raises(DensityError, match=message):
+            list(as_source(stream).chunks())
+
+    def test_a_stream_that_is_at_its_end(self):
+        once = iter([np.zeros((3, 2))])
+        source = as_source(lambda: once)
+        assert len(list(source.chunks())) == 1
+        with pytest.raises(DensityError, match="gave 3 rows at first, and 0 in a later pass"):
             list(source.chunks())
 
     def test_noise_belongs_to_the_chunks(self):

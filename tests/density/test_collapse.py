@@ -6,6 +6,7 @@ import pytest
 from celestepy.density import ComponentCollapseWarning, ExtremeDeconvolution
 from celestepy.density.chunks import as_source
 from celestepy.density.collapse import n_held_by_prior, repaired
+from celestepy.density.monitor import Monitor
 from celestepy.density.objective import Components, CovariancePrior, Kept, Objective
 
 
@@ -30,6 +31,28 @@ def test_a_component_without_rows_takes_half_of_the_heaviest():
     assert n == 1
     np.testing.assert_allclose(after.weights, [0.3505, 0.299, 0.3505], atol=1e-12)
     np.testing.assert_allclose(0.5 * (after.means[0] + after.means[2]), [0.0, 1.0], atol=1e-12)
+
+
+def test_a_component_of_less_than_two_rows_is_not_split():
+    even = mixture([0.0199, 0.0199, 0.0005])
+    assert repaired(even, objective()) == (even, 0)
+
+
+@pytest.mark.parametrize("method", ["hybrid", "em"])
+def test_as_many_components_as_rows(method):
+    """Repairs do not go on for ever, each undoing that before."""
+    X = np.random.default_rng(29).normal(size=(30, 2))
+    fitted = ExtremeDeconvolution(30, method=method, rng=1).fit(X, np.full(X.shape, 0.1))
+    assert fitted.n_iter_ < 100
+    assert fitted.n_repaired_ < 50
+
+
+def test_repairs_without_end_stop_the_fit():
+    broken = Monitor(objective(), 1e-5, 5, 500)
+    passes = next(k for k in range(500) if broken.record("em", mixture([0.5, 0.5]), -1.0, n_repaired=1))
+    assert passes < 30
+    assert broken.repairing
+    assert not broken.converged
 
 
 def test_kept_components_are_not_repaired():

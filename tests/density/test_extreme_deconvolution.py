@@ -123,6 +123,10 @@ class TestInputs:
         assert weighted.score(X, S, weights=counts) == pytest.approx(
             repeated.score(np.repeat(X, counts, axis=0), np.repeat(S, counts, axis=0)), abs=1e-10
         )
+        assert weighted.bic(X, S, weights=counts) == pytest.approx(
+            repeated.bic(np.repeat(X, counts, axis=0), np.repeat(S, counts, axis=0)), rel=1e-10
+        )
+        np.testing.assert_allclose(weighted.scales_, repeated.scales_, rtol=1e-12)
 
     def test_rows_without_values_change_nothing(self, sample):
         X, S = sample.X[:500], sample.covariance[:500]
@@ -169,6 +173,17 @@ class TestFixed:
         assert fitted.weights_.sum() == pytest.approx(1.0, abs=1e-12)
 
 
+    @pytest.mark.parametrize("method", METHODS)
+    @pytest.mark.parametrize("fixed_weights", [True, False])
+    def test_nothing_but_fixed_components(self, sample, method, fixed_weights):
+        truth = GaussianMixture(*sample.truth)
+        fitted = fit(sample, 3, fixed=truth, fixed_weights=fixed_weights, method=method, max_iter=3)
+        np.testing.assert_allclose(fitted.means_, sample.means, atol=1e-12)
+        n = (~np.isnan(sample.X).all(axis=1)).sum()
+        expected = -2 * fitted.score(*sample.rows) * n + (0 if fixed_weights else 2) * np.log(n)
+        assert fitted.bic(*sample.rows) == pytest.approx(expected, rel=1e-12)
+
+
 class TestReproducible:
     @pytest.mark.parametrize("method", METHODS)
     def test_by_seed_and_for_any_number_of_threads(self, method):
@@ -208,6 +223,12 @@ class TestTrace:
         assert fitted.converged_
         assert values[-1] - values[-2] < 1e-7 <= values[-2] - values[-3]
         assert fitted.n_iter_ == len(values)
+
+    @pytest.mark.parametrize("method", ["minibatch", "sgd"])
+    def test_methods_of_many_steps_converge(self, sample, method):
+        fitted = fit(sample, method=method, tol=1e-2, max_iter=100)
+        assert fitted.converged_
+        assert fitted.n_iter_ < 100
 
     def test_phases_of_the_hybrid_method(self, sample):
         phases = [entry.phase for entry in fit(sample, max_iter=10).trace_]
@@ -278,6 +299,9 @@ class TestParameters:
             ({"learning_rate": "fast"}, "learning_rate = 'fast'"),
             ({"validation_fraction": 1.0}, "validation_fraction = 1.0"),
             ({"patience": None}, "patience = None"),
+            ({"n_jobs": 0}, "n_jobs: 0"),
+            ({"rng": "a"}, "rng: 'a'"),
+            ({"learning_rate": 100, "method": "sgd"}, "learning_rate = 100: the steps diverge"),
         ],
     )
     def test_are_checked_at_the_fit(self, sample, settings, message):
@@ -312,6 +336,7 @@ class TestBadRows:
         self.refuse("real numbers", np.array([["a", "b"]] * 50))
         self.refuse("expected one for each of the 50 rows", X, weights=np.ones(3))
         self.refuse("positive weight", X, weights=np.zeros(50))
+        self.refuse("more than the 3 rows", X, weights=np.arange(50) < 3, n=4)
 
     def test_as_many_rows_as_components(self):
         X = np.random.default_rng(67).normal(size=(5, 2))
