@@ -17,7 +17,7 @@ __all__ = [
     "mapping",
     "number_of_draws",
     "random_generator",
-    "refuse_unit",
+    "refuse_units",
     "sequence",
 ]
 
@@ -166,24 +166,23 @@ def sequence(name, value, things):
     return tuple(value)
 
 
-def refuse_unit(name, value):
+def refuse_units(**given):
     """Refuse numbers with a unit, which would be lost: nothing here knows the units of the mixture.
 
     Parameters
     ----------
-    name : str
-        Name of the argument.
-    value : object
-        What is given.
+    **given : object
+        Arguments by name.
 
     Raises
     ------
     DensityError
-        If it is a `~astropy.units.Quantity` with a unit.
+        If one is a `~astropy.units.Quantity` with a unit.
     """
-    if isinstance(value, Quantity) and value.unit != dimensionless_unscaled:
-        raise DensityError(f"{name}: a Quantity in {value.unit}, expected plain numbers, because a mixture knows no "
-                           "units; give those in its units, by .to_value(unit)")
+    for name, value in given.items():
+        if isinstance(value, Quantity) and value.unit != dimensionless_unscaled:
+            raise DensityError(f"{name}: a Quantity in {value.unit}, expected plain numbers, because a mixture knows "
+                               "no units; give those in its units, by .to_value(unit)")
 
 
 def known_numbers(name, value):
@@ -206,7 +205,7 @@ def known_numbers(name, value):
     DensityError
         If it is something else, is masked anywhere, or a number is not finite.
     """
-    refuse_unit(name, value)
+    refuse_units(**{name: value})
     if np.ma.is_masked(value):
         raise DensityError(f"{name}: masked at {np.argwhere(np.ma.getmaskarray(value))[0].tolist()}, expected numbers "
                            "that are all known; fill the masked ones or leave them out")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logsumexp
 
-from celestepy.density.arguments import known_numbers, number_of_draws, random_generator, refuse_unit, sequence
+from celestepy.density.arguments import known_numbers, number_of_draws, random_generator, refuse_units, sequence
 from celestepy.density.noisy_rows import DensityError
 
 __all__ = ["RowMixtures", "condition", "split_dimensions"]
@@ -179,7 +179,7 @@ class RowMixtures:
 
 def _view(name, value):
     """An array of numbers that cannot be written to; its owner may go on writing to the original."""
-    refuse_unit(name, value)
+    refuse_units(**{name: value})
     try:
         array = np.asarray(value, dtype=np.float64).view()
     except (TypeError, ValueError) as error:

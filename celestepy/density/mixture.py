@@ -389,8 +389,7 @@ class GaussianMixture:
         return RowMixtures(*expectation.posterior(rows, self.weights, self.means, self.covariances), names=self.names)
 
     def _rows(self, X, covariance, projection):
-        for name, value in {"X": X, "covariance": covariance, "projection": projection}.items():
-            arguments.refuse_unit(name, value)
+        arguments.refuse_units(X=X, covariance=covariance, projection=projection)
         rows = NoisyRows.from_input(X, covariance, projection)
         arguments.check_dimensions(rows, self.n_dims)
         return rows
