@@ -107,8 +107,8 @@ def _moments(rows, mean):
     """Diagonal covariance of observed values, where those are the noiseless quantities."""
     observed = np.ones(rows.values.shape) if rows.observed is None else rows.observed
     square = (observed * (rows.values - mean) ** 2).sum(axis=0) / np.maximum(observed.sum(axis=0), 1)
-    square = np.where(square > 0, square, [max(_rms_noise(rows, k, slice(None)), 1e-12) ** 2 for k in range(rows.dim)])
-    return np.diag(square)
+    noise = [_rms_noise(rows, k, np.flatnonzero(observed[:, k])) for k in range(rows.dim)]
+    return np.diag(np.where(square > 0, square, np.maximum(noise, 1e-12) ** 2))
 
 
 def _least_squares(rows):

@@ -1,4 +1,4 @@
-"""The fitted estimator before rows that do not go with it, and after a fit that was interrupted."""
+"""The estimator before rows that do not go with it or tell little, and after a fit that was interrupted."""
 
 import numpy as np
 import pytest
@@ -34,6 +34,15 @@ def test_a_row_of_nothing_has_log_density_zero(fitted):
         fitted.weights_, fitted.means_ = np.full(k, 1 / k), np.zeros((k, 2))
         fitted.covariances_ = np.repeat(np.eye(2)[None], k, axis=0)
         assert fitted.score_samples(rows)[0] == 0.0
+
+
+def test_infinite_variances_beside_a_column_of_one_value():
+    """The width of that column is its noise, which is never that of missing values."""
+    rng = np.random.default_rng(66)
+    X, S = np.column_stack([rng.normal(size=300), np.full(300, 2.0)]), np.full((300, 2), 0.1)
+    X[5, 0], S[3, 1] = np.nan, np.inf
+    fitted = ExtremeDeconvolution(2, method="em", max_iter=3, rng=1).fit(X, S)
+    assert np.all(fitted.covariances_[:, 1, 1] < 0.1)
 
 
 def test_an_interrupted_fit_leaves_the_former_one(fitted, monkeypatch):
