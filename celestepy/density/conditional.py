@@ -171,7 +171,12 @@ class RowMixtures:
             exact = [k if self.names is None else self.names[k] for k in exact.tolist()]
             raise DensityError(f"row {row}: known exactly in the dimensions {exact}, where a mixture has no density; "
                                "keep the others alone first, by marginalize(dims), or take mean and covariance")
-        return GaussianMixture(weights, means, covariances, self.names)
+        try:
+            return GaussianMixture(weights, means, covariances, self.names)
+        except DensityError as error:
+            raise DensityError(f"row {row}: no mixture with a density, as where a combination of dimensions is known "
+                               "exactly; keep fewer dimensions first, by marginalize(dims), or take mean and covariance "
+                               f"({error})") from None
 
     def _covariances_of(self, rows):
         return self.covariances if self.covariances.ndim == 3 else self.covariances[rows]

@@ -333,6 +333,11 @@ class TestRowMixtures:
         with pytest.raises(DensityError, match="row 0: its density is zero"):
             RowMixtures(np.zeros((1, 1)), np.zeros((1, 1, 1)), np.ones((1, 1, 1)))[0]
 
+    def test_a_combination_that_is_known_exactly(self):
+        law = GaussianMixture([1], np.zeros((1, 2)), np.eye(2)[None]).posterior([[1.0]], projection=[[1.0, 1.0]])
+        with pytest.raises(DensityError, match=r"row 0: no mixture with a density, as where a combination.*marginal"):
+            law[0]
+
     def test_arrays_of_the_caller_are_left_alone(self):
         weights, means, covariances = np.ones((1, 1)), np.zeros((1, 1, 2)), np.eye(2)[None]
         law = RowMixtures(weights, means, covariances)
