@@ -14,7 +14,7 @@ from celestepy.density.methods import METHODS, Plan
 from celestepy.density.monitor import Monitor
 from celestepy.density.noisy_rows import DensityError
 from celestepy.density.objective import Components, CovariancePrior, Kept, Objective
-from celestepy.density.scales import column_scales
+from celestepy.density.scales import column_scales, warn_of_far_row
 from celestepy.density.starts import fixed_components, free_components, together
 
 __all__ = ["ExtremeDeconvolution"]
@@ -88,8 +88,7 @@ class ExtremeDeconvolution:
     trace_ : tuple of `~celestepy.density.TraceEntry`
         One for each pass.
     converged_ : bool
-        Whether the last passes gained less than `tol`. The default schedule of "hybrid" mostly ends before that; the
-        gains are in `trace_`.
+        Whether the last passes gained less than `tol`. The schedule of "hybrid" mostly ends before, see `trace_`.
     n_iter_ : int
         Passes made.
     n_repaired_, n_held_by_prior_ : int
@@ -360,6 +359,7 @@ class ExtremeDeconvolution:
                 " and a positive weight; take fewer components"
             )
         centre, scales = column_scales(seen.sample)
+        warn_of_far_row(seen.sample, centre, scales, stacklevel=4)
         fixed = fixed_components(self.fixed, self.n_components, len(scales))
         prior, kept = CovariancePrior(float(self.regularization), scales), Kept(len(fixed), bool(self.fixed_weights))
         objective = Objective(

@@ -1,5 +1,7 @@
 """Scales of the columns, and points for k-means: what one Gaussian fitted to the rows tells."""
 
+import warnings
+
 import numpy as np
 
 from celestepy.density.em import maximization
@@ -7,10 +9,12 @@ from celestepy.density.expectation import expectation, posterior
 from celestepy.density.noisy_rows import DensityError
 from celestepy.density.objective import Components, CovariancePrior, Kept
 
-__all__ = ["column_scales", "filled_points", "single_gaussian"]
+__all__ = ["column_scales", "filled_points", "single_gaussian", "warn_of_far_row"]
 
 # Passes for one Gaussian: rows that miss little need five, and a start need not be exact.
 _PASSES = 20
+# Scales beyond which one row spoils the arithmetic of those that share a component with it: the square has 12 digits.
+_FAR = 1e6
 
 
 def column_scales(rows):
@@ -72,6 +76,33 @@ def _rms_noise(rows, column, seen):
         return 0.0
     variances = rows.noise[seen, column] if rows.noise.ndim == 2 else rows.noise[seen, column, column]
     return float(np.sqrt(np.mean(variances)))
+
+
+def warn_of_far_row(rows, centre, scales, *, stacklevel):
+    """Warn of a row that is so far away that numbers of both kinds hardly go together.
+
+    Parameters
+    ----------
+    rows : `~celestepy.density.NoisyRows`
+        A sample; with projections, nothing is said.
+    centre, scales : `~numpy.ndarray`
+        Of the columns, shape (D,).
+    stacklevel : int
+        As for `warnings.warn`, from here.
+    """
+    if rows.projection is not None:
+        return
+    distances = np.abs(rows.values - centre) / scales
+    if rows.observed is not None:
+        distances = np.where(rows.observed, distances, 0.0)
+    row, column = np.unravel_index(np.argmax(distances), distances.shape)
+    if distances[row, column] > _FAR:
+        warnings.warn(
+            f"the row {rows.values[row].tolist()} is {distances[row, column]:.2g} scales from the median of column"
+            f" {column}: mask values that are flags and leave out rows that are wrong, or the density of the others"
+            " suffers",
+            stacklevel=stacklevel,
+        )
 
 
 def single_gaussian(rows):

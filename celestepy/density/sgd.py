@@ -16,8 +16,8 @@ from celestepy.density.objective import Components, symmetric
 
 __all__ = ["Adam", "SgdSchedule", "Unconstrained", "fit_sgd"]
 
-# Logarithms of widths, in units of the scales, beyond these come of steps that diverge: squares are near 1e260.
-_LARGEST_LOG_WIDTH = 300.0
+# Logarithms of widths, in units of the scales: what is beyond comes of steps that diverge.
+_LOG_WIDTHS = -100.0, 300.0
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class Unconstrained:
             Before anything overflows.
         """
         widths = np.split(vector, self._ends)[2].reshape(-1, self._lower[0].size)[:, self._diagonal]
-        return not (np.isfinite(vector).all() and (np.abs(widths) < _LARGEST_LOG_WIDTH).all())
+        return not (np.isfinite(vector).all() and (_LOG_WIDTHS[0] < widths).all() and (widths < _LOG_WIDTHS[1]).all())
 
     def gradient(self, vector, result, weights):
         """Gradient of the penalised likelihood per unit weight, estimated from a minibatch.
