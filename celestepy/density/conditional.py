@@ -175,7 +175,7 @@ class RowMixtures:
             return GaussianMixture(weights, means, covariances, self.names)
         except DensityError as error:
             raise DensityError(f"row {row}: no mixture with a density, as where a combination of dimensions is known "
-                               "exactly; keep fewer dimensions first, by marginalize(dims), or take mean and covariance "
+                               "exactly; keep fewer of them first, by marginalize(dims), or take mean and covariance "
                                f"({error})") from None
 
     def _covariances_of(self, rows):
