@@ -6,6 +6,7 @@ import numpy as np
 from astropy.table import Table
 from scipy.special import expit
 
+from celestepy.density.arguments import random_generator
 from celestepy.density.milky_way import COLUMNS, milky_way
 from celestepy.density.noisy_rows import DensityError
 
@@ -121,7 +122,7 @@ def simulate_gaia(n, rng=None, truth=None):
     ((1000, 7), (1000, 7, 7))
     >>> score = truth.log_density(values, covariance).mean()
     """
-    rng = np.random.default_rng(rng)
+    rng = random_generator(rng)
     truth = milky_way() if truth is None else truth
     true_values = truth.sample(n, rng)
     table = Table()

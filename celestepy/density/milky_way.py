@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit
 
+from celestepy.density.arguments import random_generator
 from celestepy.density.mixture import GaussianMixture
 
 __all__ = ["COLUMNS", "milky_way"]
@@ -124,7 +125,7 @@ def milky_way(n_components=1024, n_stars=120_000, rng=1):
     if n_components != 2**levels or n_stars < 50 * n_components:
         raise ValueError(f"n_components: expected a power of two and 50 stars for each, got {n_components} for "
                          f"n_stars {n_stars}")
-    rng = np.random.default_rng(rng)
+    rng = random_generator(rng)
     parts = [_stars(each, round(each.share * n_stars), rng) for each in _POPULATIONS]
     parts += [_cloud_stars(each, round(each.share * n_stars), rng) for each in _CLOUDS]
     stars = np.concatenate(parts)

@@ -40,8 +40,7 @@ def checked_parameters(weights, means, covariances, names=None):
     weights, covariances = fields["weights"], fields["covariances"]
     _check_weights(weights)
     _check_covariances(covariances)
-    # Normalised weights stay as they are to the last bit: a saved mixture is read back identically.
-    fields["weights"] = weights if abs(weights.sum() - 1) < 1e-12 else weights / weights.sum()
+    fields["weights"] = _normalised(weights)
     fields["covariances"] = 0.5 * (covariances + np.swapaxes(covariances, 1, 2))
     for value in fields.values():
         value.setflags(write=False)
@@ -90,8 +89,16 @@ def _check_shapes(weights, means, covariances):
                            f"{covariances.shape}")
 
 
+def _normalised(weights):
+    """Weights of sum one; those that have it stay as they are, so that a saved mixture is read back to the last bit."""
+    scaled = weights / weights.max()  # whose sum cannot overflow
+    if abs(weights.max() - 1 / scaled.sum()) < 1e-12 * weights.max():
+        return weights
+    return scaled / scaled.sum()
+
+
 def _check_weights(weights):
-    if np.any(weights < 0) or not weights.sum() > 0:
+    if np.any(weights < 0) or not np.any(weights > 0):
         j = int(np.argmin(weights))
         raise DensityError(f"weights: none may be negative and one must be positive, got {weights[j]:g} for "
                            f"component {j}")

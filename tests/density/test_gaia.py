@@ -88,6 +88,11 @@ def test_a_missing_correlation_is_named(simulated):
         gaia_rows(table)
 
 
+def test_a_seed_that_is_none(truth):
+    with pytest.raises(DensityError, match="rng: 'a', expected a seed"):
+        simulate_gaia(5, rng="a", truth=truth)
+
+
 def test_units_and_missing_columns():
     names = ("ra", "dec", "parallax", "pmra", "pmdec")
     table = Table({name: [value] for name, value in zip(names, (10.0, 60.0, 2.0, 3.0, 4.0), strict=True)})
