@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from celestepy.density.arguments import refuse_units
 from celestepy.density.noisy_rows import DensityError, NoisyRows
 from celestepy.density.streams import converted
 
@@ -232,6 +233,7 @@ def as_source(X, covariance=None, projection=None, weights=None):
         If the input cannot be used, or is an iterator, which could be read once only.
     """
     extras = {"covariance": covariance, "projection": projection, "weights": weights}
+    refuse_units(X=X, **extras)
     readable = callable(getattr(X, "read", None)) and hasattr(X, "n_rows")
     if readable or callable(X) or isinstance(X, NoisyRows):
         given = [name for name, value in extras.items() if value is not None]

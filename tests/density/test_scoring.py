@@ -1,5 +1,6 @@
 """The estimator before rows that do not go with it or tell little, and after a fit that was interrupted."""
 
+import astropy.units as u
 import numpy as np
 import pytest
 
@@ -55,3 +56,11 @@ def test_an_interrupted_fit_leaves_the_former_one(fitted, monkeypatch):
         fitted.fit(np.random.default_rng(65).normal(size=(200, 3)))
     assert vars(fitted) == before
     assert fitted.n_features_in_ == 2
+
+
+@pytest.mark.parametrize("name", ["X", "covariance"])
+def test_units_are_refused_and_not_dropped(name):
+    given = {"X": np.zeros((9, 2)), "covariance": np.ones((9, 2))}
+    given[name] = given[name] * u.mas
+    with pytest.raises(DensityError, match=f"{name}: a Quantity in mas"):
+        ExtremeDeconvolution(2).fit(**given)
