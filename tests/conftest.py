@@ -1,6 +1,7 @@
 """Fixtures that every part of the tests may use."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -25,3 +26,10 @@ def same_package_everywhere():
         patch.setenv("PYTHONSAFEPATH", "1")
         patch.setenv("PYTHONPATH", str(Path(celestepy.__file__).parents[1]))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interrupts_are_heard():
+    """A shell starts what it puts into the background deaf to SIGINT, and so would be every program of the tests."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
