@@ -4,7 +4,6 @@ A table is turned into bytes in memory, written under a temporary name beside it
 failure at any point leaves an older file as it was. The same table gives the same bytes.
 """
 
-import contextlib
 import io
 import json
 import os
@@ -17,6 +16,7 @@ from astropy.table import QTable
 from astropy.utils.exceptions import AstropyUserWarning
 
 from celestepy.catalog.errors import CatalogError
+from celestepy.whole_files import write_whole
 
 __all__ = ["EXTENSIONS", "check_output", "read_table", "require", "write_table"]
 
@@ -79,21 +79,13 @@ def write_table(table, path, overwrite=False):
     """
     path = check_output(path, overwrite)
     content = _FORMATS[_extension(path)].encode(table)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with open(partial, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(partial, path)
+        write_whole(path, content)
     except OSError as error:
         raise CatalogError(
             f"{path}: could not be written ({error.strerror or error}); nothing there was changed, write the "
             "catalogue again to a place with room for it"
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def read_table(path):

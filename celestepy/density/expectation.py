@@ -9,9 +9,6 @@ A mixture has K components of weights ``a_j``, means ``m_j`` (D,) and covariance
 are missing in a row are left out of its ``x_i``, ``R_i`` and ``S_i``, which marginalises them exactly.
 """
 
-import importlib
-import os
-
 import numpy as np
 from joblib import Parallel, delayed
 
@@ -19,6 +16,7 @@ from celestepy.density import _expectation_generic
 from celestepy.density.arguments import check_dimensions, check_jobs
 from celestepy.density.noisy_rows import DensityError
 from celestepy.density.sums import Expectation, Gradient, KernelSums
+from celestepy.kernel_variants import KernelVariants
 
 __all__ = [
     "Expectation",
@@ -32,29 +30,11 @@ __all__ = [
     "responsibilities",
 ]
 
-# width of the vectors in doubles, the fastest variant first
-_WIDTHS = {"avx512": 8, "avx2": 4}
+_KERNELS = KernelVariants(_expectation_generic)
 # Rows that a thread takes at a time, so that there are at most MOST_CHUNKS: never by the number of threads, on which
 # the rounding of the sums would then depend.
 _FEWEST_ROWS = 2048
 _MOST_CHUNKS = 64
-
-
-def _import_kernels():
-    """Variants that were compiled and that this processor runs, the fastest first."""
-    kernels = {}
-    for name, width in _WIDTHS.items():
-        # asked before the import: even a module's start-up code may use instructions the processor lacks
-        if _expectation_generic.processor_runs(width):
-            try:
-                kernels[name] = importlib.import_module(f"celestepy.density._expectation_{name}")
-            except ImportError:  # this variant was not compiled
-                continue
-    kernels["generic"] = _expectation_generic
-    return kernels
-
-
-_KERNELS = _import_kernels()
 
 
 def available_kernels():
@@ -65,21 +45,11 @@ def available_kernels():
     tuple of str
         Among ``"avx512"``, ``"avx2"`` and ``"generic"``; the last is always there.
     """
-    return tuple(_KERNELS)
-
-
-def _chosen_kernel():
-    name = os.environ.get("CELESTEPY_KERNEL", available_kernels()[0])
-    if name not in _KERNELS:
-        raise ImportError(
-            f"CELESTEPY_KERNEL is {name!r}, but the kernels that work here are "
-            f"{', '.join(available_kernels())}; set it to one of these or unset it"
-        )
-    return name
+    return _KERNELS.names
 
 
 #: Name of the kernel variant in use.
-kernel_name = _chosen_kernel()
+kernel_name = _KERNELS.in_use
 
 
 def log_densities(rows, weights, means, covariances, n_jobs=1, *, kernel=None):
@@ -372,13 +342,4 @@ def _components(rows, weights, means, covariances, kernel):
     if not (np.isfinite(covariances).all() and np.all(np.einsum("kaa->ka", covariances) > 0)):
         raise DensityError("covariances must be finite with variances above zero; regularise those that collapse")
     with np.errstate(divide="ignore"):
-        return _kernel_module(kernel).Components(np.log(weights), means, covariances)
-
-
-def _kernel_module(name):
-    """The compiled module of a variant, by default of the one in use."""
-    if name is None:
-        return _KERNELS[kernel_name]
-    if name not in _KERNELS:
-        raise ValueError(f"kernel is {name!r}; those that work here are {', '.join(available_kernels())}")
-    return _KERNELS[name]
+        return _KERNELS.module(kernel).Components(np.log(weights), means, covariances)

@@ -1,11 +1,9 @@
 """Mixtures on disk, as FITS or ASDF by extension: plain arrays, written whole or not at all."""
 
-import contextlib
 import errno
 import io
 import json
 import os
-import secrets
 import warnings
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
 from celestepy.density.noisy_rows import DensityError
+from celestepy.whole_files import write_whole
 
 __all__ = ["EXTENSIONS", "read_mixture", "write_mixture"]
 
@@ -58,19 +57,11 @@ def write_mixture(path, weights, means, covariances, names=None, overwrite=False
         )
     arrays = {"weights": weights, "means": means, "covariances": covariances}
     content = encode(arrays, None if names is None else list(names))
-    partial = path.with_name(f".{secrets.token_hex(8)}.partial")  # no longer than any name that is allowed
     try:
-        with open(partial, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(partial, path)
+        write_whole(path, content)
     except OSError as error:
         raise DensityError(f"{path}: could not be written ({error.strerror or error}); nothing there was changed, "
                            "write the mixture again to a place with room for it") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def read_mixture(path):

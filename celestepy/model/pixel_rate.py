@@ -5,36 +5,17 @@ machine runs is chosen at import. The environment variable ``CELESTEPY_KERNEL`` 
 ``generic``) overrides the choice.
 """
 
-import importlib
-import os
 import threading
 
 import numpy as np
 
+from celestepy.kernel_variants import KernelVariants
 from celestepy.model import _pixel_rate_generic
 from celestepy.model.kernel_inputs import checked_neighbours, checked_scene, finite, kernel_inputs, possible_scenes
 
 __all__ = ["MeanFieldPixels", "SceneLikelihood", "available_kernels", "kernel_name"]
 
-# width of the vectors in doubles, the fastest variant first
-_WIDTHS = {"avx512": 8, "avx2": 4}
-
-
-def _import_kernels():
-    """Variants that were compiled and that this processor runs, the fastest first."""
-    kernels = {}
-    for name, width in _WIDTHS.items():
-        # asked before the import: even a module's start-up code may use instructions the processor lacks
-        if _pixel_rate_generic.processor_runs(width):
-            try:
-                kernels[name] = importlib.import_module(f"celestepy.model._pixel_rate_{name}")
-            except ImportError:  # this variant was not compiled
-                continue
-    kernels["generic"] = _pixel_rate_generic
-    return kernels
-
-
-_KERNELS = _import_kernels()
+_KERNELS = KernelVariants(_pixel_rate_generic)
 
 
 def available_kernels():
@@ -45,30 +26,11 @@ def available_kernels():
     tuple of str
         Among ``"avx512"``, ``"avx2"`` and ``"generic"``; the last is always there.
     """
-    return tuple(_KERNELS)
-
-
-def _chosen_kernel():
-    name = os.environ.get("CELESTEPY_KERNEL", available_kernels()[0])
-    if name not in _KERNELS:
-        raise ImportError(
-            f"CELESTEPY_KERNEL is {name!r}, but the kernels that work here are "
-            f"{', '.join(available_kernels())}; set it to one of these or unset it"
-        )
-    return name
+    return _KERNELS.names
 
 
 #: Name of the kernel variant in use.
-kernel_name = _chosen_kernel()
-
-
-def _kernel_module(name):
-    """The compiled module of a variant, by default of the one in use."""
-    if name is None:
-        return _KERNELS[kernel_name]
-    if name not in _KERNELS:
-        raise ValueError(f"kernel is {name!r}; those that work here are {', '.join(available_kernels())}")
-    return _KERNELS[name]
+kernel_name = _KERNELS.in_use
 
 
 def _checked_order(order):
@@ -158,7 +120,7 @@ class SceneLikelihood:
         self.extent = _extent(inputs)
         self._inputs = inputs
         self._turn = _Turn()
-        self._kernel = inputs.kernel(_kernel_module(kernel).PixelKernel)
+        self._kernel = inputs.kernel(_KERNELS.module(kernel).PixelKernel)
 
     def evaluate(self, is_galaxy, scene, sky, order=2):
         """Log likelihood and its derivatives by the scene and the sky levels.
@@ -330,7 +292,7 @@ class MeanFieldPixels:
         self._inputs = kernel_inputs(patches, bands, psfs, positions, jacobians, None, n_bands)
         self.n_images = len(self._inputs.images)
         self._turn = _Turn()
-        self._kernel = self._inputs.kernel(_kernel_module(kernel).MeanFieldKernel)
+        self._kernel = self._inputs.kernel(_KERNELS.module(kernel).MeanFieldKernel)
 
     def set_neighbours(self, means, variances):
         """Set what all other sources add to the pixels; at first nothing.

@@ -8,9 +8,7 @@ those of the class of the same subject in `celestepy.model.prior_laws` and `cele
 (`celestepy.model.prior_fits`) the same entries stand in tables.
 """
 
-import contextlib
 import json
-import os
 import re
 from dataclasses import fields
 from importlib import resources
@@ -22,6 +20,7 @@ from celestepy.model.color_mixture import ColorMixture
 from celestepy.model.parameters import Bands
 from celestepy.model.prior_fits import from_fits, is_fits, to_fits
 from celestepy.model.prior_laws import AxisRatioLaw, LogisticBeta, Normal, RadiusLaw
+from celestepy.whole_files import write_whole
 
 __all__ = ["EXTENSIONS", "SHIPPED", "from_document", "read_document", "to_document", "write_document"]
 
@@ -77,18 +76,10 @@ def write_document(document, path):
     """
     path = Path(path)
     content = to_fits(document) if path.suffix.lower() == ".fits" else _to_json(document)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with open(partial, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(partial, path)
+        write_whole(path, content)
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def _to_json(document):

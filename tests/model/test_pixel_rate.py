@@ -329,7 +329,7 @@ def test_the_environment_chooses_the_kernel():
 
 def test_the_fastest_kernel_is_the_default(monkeypatch):
     monkeypatch.delenv("CELESTEPY_KERNEL", raising=False)
-    assert pixel_rate._chosen_kernel() == available_kernels()[0]
+    assert pixel_rate._KERNELS.chosen() == available_kernels()[0]
     assert available_kernels()[-1] == "generic"
 
 

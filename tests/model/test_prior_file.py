@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from celestepy.model import prior_file
+from celestepy import whole_files
 from celestepy.model.prior_laws import LogisticBeta, Normal
 from celestepy.model.priors import Prior
 
@@ -57,7 +57,7 @@ def test_a_failure_leaves_the_old_file(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(prior_file.os, "fsync", full)
+    monkeypatch.setattr(whole_files.os, "fsync", full)
     with pytest.raises(OSError, match="prior.json"):
         Prior.load("celeste2019").save(path)
     assert path.read_bytes() == before
