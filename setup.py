@@ -12,6 +12,7 @@ from pathlib import Path
 
 from extension_helpers import get_extensions
 from setuptools import setup
+from setuptools.command.build_ext import build_ext
 
 CHECKED = Path("build", "checked")
 CHECKS = re.compile(r"\b(boundscheck|initializedcheck)(\s*[=(]\s*)False")
@@ -38,9 +39,31 @@ def with_checks(extensions):
     return cythonize(extensions, include_path=[CHECKED.as_posix()])
 
 
+class BuildKernels(build_ext):
+    """Translate first, then compile in parallel; what comes out of the translation as it was is not compiled again.
+
+    Cython's own files are newer than any kernel in a fresh build environment, as pip makes one for each installation,
+    and so it translates everything there.
+    """
+
+    def run(self):
+        """Build all extensions."""
+        from Cython.Build import cythonize
+
+        before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in Path("celestepy").rglob("*.c")}
+        sources = {extension.name: extension.sources for extension in cythonize(self.extensions)}
+        for extension in self.extensions:
+            extension.sources = sources[extension.name]
+        for path, (content, date) in before.items():
+            if path.read_bytes() == content:
+                os.utime(path, ns=(date, date))
+        super().run()
+
+
 extensions = get_extensions()
+options = {"build_ext": {"parallel": os.cpu_count() or 1}}
 if os.environ.get("CELESTEPY_CHECK_KERNELS") == "1":
+    extensions = with_checks(extensions)
     # objects in a directory of their own: neither kind of build must pick up those of the other
-    setup(ext_modules=with_checks(extensions), options={"build": {"build_base": "build/checked-objects"}})
-else:
-    setup(ext_modules=extensions)
+    options["build"] = {"build_base": "build/checked-objects"}
+setup(ext_modules=extensions, options=options, cmdclass={"build_ext": BuildKernels})
