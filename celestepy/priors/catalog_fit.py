@@ -38,6 +38,7 @@ _MOST_DRAWS = 4_000_000  # of both types in memory; more sources get fewer draws
 _LEAST_DRAWS = 25
 _LEAST_FRACTION = 1e-4  # of either type
 _NEGLIGIBLE = 1e-7  # weight of a draw that is left out of a refit of the colours
+_CLOSE = 0.25  # mag, the bins of the limit of completeness
 _STILL = 1e-4  # change of log likelihood per source below which the fit has converged
 
 log = logging.getLogger(__name__)
@@ -149,17 +150,25 @@ class PriorFit:
                                f"without flags of trouble), expected {self.least_sources:g} at least; take a larger "
                                "catalogue")
         chosen = catalog[rows]
-        limit = self.faint_limit
-        if limit is None:
-            mag = chosen[f"mag_{chosen.bands.reference}"].value
-            limit = complete_to(np.asarray(mag), np.asarray(chosen["snr"]))
-            if not np.isfinite(limit):
-                raise CatalogError(f"the depth to which the catalogue is complete cannot be read off its column snr: "
-                                   f"no quarter of a magnitude has ten of the {len(rows)} sources that can be used, or "
-                                   "all lie near the detection limit; give the magnitude as faint_limit "
-                                   "(--faint-limit), or take a larger catalogue")
+        limit = self._limit(chosen)
         most = _MOST_DRAWS // (2 * _LEAST_DRAWS)
         return (chosen if len(rows) <= most else chosen[np.sort(rng.choice(len(rows), most, replace=False))]), limit
+
+    def _limit(self, catalog):
+        """Limit of completeness (mag): the one given, or what signal-to-noise ratios say."""
+        band = catalog.bands.reference
+        seen = complete_to(np.asarray(catalog[f"mag_{band}"].value), np.asarray(catalog["snr"]))
+        if self.faint_limit is not None:
+            if seen < self.faint_limit - _CLOSE:
+                log.warning("faint_limit is %.2f, but the catalogue seems complete to %s = %.2f only: sources that it "
+                            "lacks there count as if there were none", self.faint_limit, band, seen)
+            return self.faint_limit
+        if not np.isfinite(seen):
+            raise CatalogError(f"the depth to which the catalogue is complete cannot be read off its column snr: "
+                               f"no quarter of a magnitude has ten of the {len(catalog)} sources that can be used, or "
+                               "all lie near the detection limit; give the magnitude as faint_limit "
+                               "(--faint-limit), or take a larger catalogue")
+        return seen
 
 
 class _Steps:

@@ -174,6 +174,12 @@ class TestTrouble:
         with pytest.raises(CatalogError, match="are expected above the limit of completeness, expected 30 of a type"):
             PriorFit(faint_limit=15.0).fit(catalog[:100], interim, rng=1)
 
+    def test_a_limit_beyond_the_catalogue(self, catalog, interim, settings, caplog):
+        beyond = replace(settings, faint_limit=30.0, n_iterations=1)
+        with caplog.at_level("WARNING"):
+            beyond.fit(catalog[:300], interim, rng=1)
+        assert "faint_limit is 30.00, but the catalogue seems complete to r = " in caplog.text
+
     def test_no_signal_to_noise(self, catalog, interim):
         blind = catalog[:100]
         blind.table["snr"] = np.nan
