@@ -17,7 +17,7 @@ from celestepy.cli.console import CommandError
 from celestepy.pipeline import METHODS
 
 PROGRAM = [sys.executable, "-c", "import sys; from celestepy.cli import main; sys.exit(main())"]
-COMMANDS = ("catalog", "demo", "simulate", "priors", "score")
+COMMANDS = ("catalog", "deblend", "demo", "simulate", "priors", "score")
 
 
 @pytest.fixture

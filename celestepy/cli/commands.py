@@ -12,7 +12,7 @@ from celestepy.images.band_names import band_names, distinct
 from celestepy.model.priors import Prior
 from celestepy.pipeline import counted, make_catalog, read_field, read_seeds, read_table
 
-__all__ = ["catalog", "demo", "priors", "score", "simulate"]
+__all__ = ["catalog", "deblend", "demo", "priors", "score", "simulate"]
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +52,13 @@ def catalog(options):
 
         _say(options, *(f"wrote {path}" for path in draw_field(images, result, pictures)))
     return None
+
+
+def deblend(options):
+    """``celestepy deblend``."""
+    from celestepy.cli.deblend_command import deblend
+
+    return deblend(options)
 
 
 def demo(options):

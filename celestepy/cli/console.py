@@ -60,6 +60,11 @@ def interrupted(n_finished, n_begun, n_untouched, path, draws=None):
     )
 
 
+def stopped(text):
+    """Say what another run that was interrupted has left, and return the exit code."""
+    return _report(f"interrupted: {text}", INTERRUPTED)
+
+
 def _verdict(error):
     """The line for an exception, and the exit code."""
     text = " ".join(str(error).split()) or type(error).__name__

@@ -8,6 +8,7 @@ from celestepy import __version__
 __all__ = ["build_parser"]
 
 METHODS = ("fast", "calibrated", "mcmc", "paper-vi", "paper-mcmc")
+DEBLENDERS = ("score", "proximal", "splitting", "pixelcnn")
 
 CATALOG = """\
 Makes a probabilistic catalogue of the stars and galaxies in a field: detects
@@ -23,6 +24,21 @@ examples:
   celestepy catalog images.toml -o cat.fits --n-jobs 4 --plots pictures
 
 Ctrl-C during the fit writes what is finished."""
+DEBLEND = """\
+Takes the sources of a field apart, blend by blend, and writes one FITS file: a
+table of the sources with fluxes and errors, an image of each source alone in each
+band, and what is left of the data. Shapes of galaxies are free in every pixel,
+held together by a prior learned from galaxies or by constraints.
+
+INPUT is a field, as for "celestepy catalog", or one blend as a NumPy archive with
+images, psfs, weights or variance, and peaks (x, y)."""
+DEBLEND_EXAMPLES = """\
+examples:
+  celestepy deblend images.toml --output models.fits --catalog cat.fits
+  celestepy deblend sdss_94_1_12 -o models.fits --position 358.57 -0.54 --size 40
+  celestepy deblend blend.npz -o models.fits --method proximal --plots pictures
+
+celestepy.deblend.read_models reads the file. Ctrl-C writes what is finished."""
 DEMO = """\
 Simulates a field of stars and galaxies in five bands, finds and fits them,
 scores the catalogue against the truth that was drawn, and draws pictures (with
@@ -94,6 +110,7 @@ def build_parser():
     parser.add_argument("--version", action="version", version=f"celestepy {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_catalog(_command(commands, "catalog", "make a catalogue of a field", CATALOG, CATALOG_EXAMPLES))
+    _add_deblend(_command(commands, "deblend", "take overlapping sources apart", DEBLEND, DEBLEND_EXAMPLES))
     _add_demo(_command(commands, "demo", "simulate, fit, score and draw a field", DEMO, DEMO_EXAMPLES))
     _add_simulate(_command(commands, "simulate", "write simulated images", SIMULATE, SIMULATE_EXAMPLES))
     _add_priors(_command(commands, "priors", "learn a prior from a catalogue", PRIORS, PRIORS_EXAMPLES, quiet=False))
@@ -152,6 +169,44 @@ def _add_catalog(parser):
     )
     parser.add_argument("--plots", metavar="DIR", help="draw pictures into this directory (needs matplotlib)")
     parser.add_argument("--overwrite", action="store_true", help="replace the catalogue if it exists; draws are kept")
+    _add_run(parser)
+
+
+def _add_deblend(parser):
+    parser.add_argument("input", metavar="INPUT", help="SDSS field directory, TOML description, or blend (.npz)")
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="models to write: .fits")
+    parser.add_argument(
+        "--catalog",
+        metavar="TABLE",
+        help="the sources: a catalogue of celestepy, whose stars are points, or any table with ra and dec in degrees "
+        "(default: detect them)",
+    )
+    parser.add_argument(
+        "--method",
+        choices=DEBLENDERS,
+        help="score: learned score of galaxies; proximal: constraints, as scarlet; splitting: the same, descending "
+        "without fail; pixelcnn: learned density (default: score where a prior was learned at about the pixel scale, "
+        "else proximal)",
+    )
+    parser.add_argument("--prior", metavar="NAME|FILE", help="trained prior, by name or as an .npz file")
+    parser.add_argument(
+        "--position", type=float, nargs=2, metavar=("RA", "DEC"), help="only sources about this place, degrees"
+    )
+    parser.add_argument(
+        "--size", type=_positive, metavar="ARCSEC", help="side of the square about the position (default: 60)"
+    )
+    _add_bands(parser, "only these bands (default: all)")
+    parser.add_argument("--threshold", type=_positive, metavar="S/N", help="detect sources from this signal to noise")
+    parser.add_argument(
+        "--largest-blend", type=_count, default=16, metavar="N", help="divide blends of more sources (default: 16)"
+    )
+    parser.add_argument(
+        "--pixel-scale", type=_positive, metavar="ARCSEC", help="of a .npz blend (default: 0.168, that of HSC)"
+    )
+    parser.add_argument(
+        "--plots", metavar="DIR", help="draw the largest blends into this directory (needs matplotlib)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
     _add_run(parser)
 
 

@@ -12,9 +12,12 @@ from celestepy.deblend.blend_files import read_blend
 from celestepy.deblend.comparison import Blend, binned_scores, compare_deblenders
 from celestepy.deblend.constraints import Monotonic, NonNegative, Sparse, Symmetric
 from celestepy.deblend.errors import DeblendError
+from celestepy.deblend.field import deblend_field, deblend_patch
+from celestepy.deblend.field_models import FieldModels, ModelImage, ResidualImage, read_models
 from celestepy.deblend.forward_backward import ForwardBackward
 from celestepy.deblend.grid import Grid
 from celestepy.deblend.growth import Growth
+from celestepy.deblend.methods import METHODS, frame_for, method_for, method_named
 from celestepy.deblend.observation import Observation
 from celestepy.deblend.patches import observe
 from celestepy.deblend.priors import MorphologyPrior, Normalisation
@@ -26,31 +29,41 @@ from celestepy.deblend.starts import start_from_catalog, start_scene
 from celestepy.deblend.stopping import StopRule
 
 __all__ = [
+    "METHODS",
     "AdaProx",
     "AsinhAdam",
     "Blend",
     "DeblendError",
     "DeblendResult",
+    "FieldModels",
     "ForwardBackward",
     "Frame",
     "FreeSource",
     "GalaxySource",
     "Grid",
     "Growth",
+    "ModelImage",
     "Monotonic",
     "MorphologyPrior",
     "NonNegative",
     "Normalisation",
     "Observation",
     "PointSource",
+    "ResidualImage",
     "Scene",
     "Sparse",
     "StopRule",
     "Symmetric",
     "binned_scores",
     "compare_deblenders",
+    "deblend_field",
+    "deblend_patch",
+    "frame_for",
+    "method_for",
+    "method_named",
     "observe",
     "read_blend",
+    "read_models",
     "start_from_catalog",
     "start_scene",
 ]

@@ -1,6 +1,7 @@
 """Blends stored as NumPy archives: images, weights, PSFs and peaks of one patch."""
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from celestepy.deblend.errors import DeblendError
 from celestepy.deblend.observation import Observation
 
-__all__ = ["read_blend"]
+__all__ = ["read_blend", "select_bands"]
 
 HSC_SCALE = 0.168  # arcsec
 
@@ -46,16 +47,54 @@ def read_blend(path, *, bands=None, pixel_scale=HSC_SCALE, bad_bits=0):
     try:
         with np.load(path, allow_pickle=False) as archive:
             stored = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise DeblendError(f"{path}: {error}; expected a NumPy archive (.npz) of a blend") from None
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DeblendError(f"{path}: {reason}; expected a NumPy archive (.npz) of a blend") from None
     missing = [names for names in (("images",), ("psfs",), ("weights", "variance"), ("peaks", "catalog"))
                if not stored.keys() & set(names)]
     if missing:
         raise DeblendError(f"{path}: no array {' or '.join(map(repr, missing[0]))}, only {', '.join(stored)}")
     if bands is None:
         bands = stored.get("filters", "grizy" if len(stored["images"]) == 5 else None)
+    peaks = _peaks(stored, path)
     mask = stored["mask"] & bad_bits if bad_bits and "mask" in stored else None
-    observation = Observation.from_arrays(
+    try:
+        observation = _observation(stored, bands, mask, pixel_scale)
+    except DeblendError as error:
+        raise DeblendError(f"{path}: {error}") from error
+    return observation, peaks
+
+
+def select_bands(observation, bands):
+    """Some bands of an observation.
+
+    Parameters
+    ----------
+    observation : Observation
+        The data.
+    bands : sequence of str
+        Names of the bands.
+
+    Returns
+    -------
+    Observation
+        With these bands, in this order.
+
+    Raises
+    ------
+    DeblendError
+        If there is no such band.
+    """
+    missing = [band for band in bands if band not in observation.bands]
+    if missing:
+        raise DeblendError(f"bands: no band {missing[0]!r}, the blend has {', '.join(observation.bands)}")
+    chosen = [observation.bands.index(band) for band in bands]
+    return Observation.from_arrays(observation.images[chosen], observation.weights[chosen],
+                                   psfs=[observation.psfs[k] for k in chosen], bands=bands, grid=observation.grid)
+
+
+def _observation(stored, bands, mask, pixel_scale):
+    return Observation.from_arrays(
         stored["images"],
         stored.get("weights"),
         variance=None if "weights" in stored else stored["variance"],
@@ -64,11 +103,16 @@ def read_blend(path, *, bands=None, pixel_scale=HSC_SCALE, bad_bits=0):
         mask=mask,
         pixel_scale=pixel_scale,
     )
-    return observation, _peaks(stored)
 
 
-def _peaks(stored):
+def _peaks(stored, path):
     """(K, 2) y, x."""
     if "peaks" in stored:
-        return np.array(stored["peaks"], dtype=float).reshape(-1, 2)[:, ::-1]
-    return np.stack([stored["catalog"]["y"], stored["catalog"]["x"]], axis=1).astype(float)
+        peaks = np.array(stored["peaks"])
+        if peaks.ndim != 2 or peaks.shape[1] != 2 or peaks.dtype.kind not in "fiu":
+            raise DeblendError(f"{path}: peaks of shape {peaks.shape}, expected numbers (sources, 2): x, y in pixels")
+        return peaks.astype(float)[:, ::-1]
+    catalog = stored["catalog"]
+    if not {"x", "y"} <= set(catalog.dtype.names or ()):
+        raise DeblendError(f"{path}: catalog with the fields {catalog.dtype.names}, expected x and y in pixels")
+    return np.stack([catalog["y"], catalog["x"]], axis=1).astype(float)

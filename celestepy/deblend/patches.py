@@ -1,4 +1,6 @@
-"""Patches of sky from celestepy images: `observe`."""
+"""Patches of sky from celestepy images: `observe`, and `cut_out` where it matters which pixels they were."""
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -7,7 +9,26 @@ from celestepy.deblend.grid import Grid
 from celestepy.deblend.observation import Observation
 from celestepy.images.noise import PoissonNoise
 
-__all__ = ["observe"]
+__all__ = ["Cutout", "cut_out", "observe"]
+
+
+@dataclass(frozen=True, eq=False)
+class Cutout:
+    """A patch with the place of its pixels in the images that it was cut from.
+
+    Attributes
+    ----------
+    observation : Observation
+        The patch.
+    images : tuple of int
+        For each of its bands, which of the images.
+    corners : tuple of (int, int)
+        For each of its bands, the pixel x, y of the image that is the patch's first.
+    """
+
+    observation: Observation
+    images: tuple
+    corners: tuple
 
 
 def observe(images, ra, dec, size):
@@ -39,7 +60,28 @@ def observe(images, ra, dec, size):
     -----
     The variance of a pixel with counting noise is that of the sky plus that of the counts above it, as observed.
     """
-    cuts = [cut for image in images if (cut := _cut(image, ra, dec, size)) is not None]
+    return [cutout.observation for cutout in cut_out(images, ra, dec, size)]
+
+
+def cut_out(images, ra, dec, size):
+    """Cut the same patch of sky from every image, and remember where it was.
+
+    Parameters
+    ----------
+    images, ra, dec, size
+        As for `observe`.
+
+    Returns
+    -------
+    list of Cutout
+        One for each observation.
+
+    Raises
+    ------
+    DeblendError
+        If the patch lies outside of every image.
+    """
+    cuts = [(*cut, k) for k, image in enumerate(images) if (cut := _cut(image, ra, dec, size)) is not None]
     if not cuts:
         raise DeblendError(f"patch: {size} arcsec about ra={ra}, dec={dec} lie outside of every image")
     groups = []
@@ -54,14 +96,15 @@ def observe(images, ra, dec, size):
 
 
 def _joined(group):
-    grids, bands, pixels, variances, psfs = zip(*group, strict=True)
-    return Observation.from_arrays(
+    grids, bands, pixels, variances, psfs, corners, images = zip(*group, strict=True)
+    observation = Observation.from_arrays(
         np.stack(pixels), variance=np.stack(variances), psfs=psfs, bands=bands, grid=grids[0]
     )
+    return Cutout(observation, images, corners)
 
 
 def _cut(image, ra, dec, size):
-    """Grid, band, pixels, variance and PSF of the patch of one image; None if it is outside."""
+    """Grid, band, pixels, variance, PSF and corner of the patch of one image; None if it is outside."""
     x, y, jacobian = image.local_affine((ra, dec))
     half = 0.5 * size / np.sqrt(abs(np.linalg.det(np.linalg.inv(jacobian))))
     (y0, y1), (x0, x1) = (
@@ -78,4 +121,5 @@ def _cut(image, ra, dec, size):
     if isinstance(image.noise, PoissonNoise):
         variance += np.maximum(excess, 0.0) / image.noise.photons_per_nanomaggy[x0:x1]
     variance = np.where(image.mask[box], np.inf, variance * image.noise_scale**2)
-    return grid, image.band, np.where(image.mask[box], 0.0, excess), variance, image.psf.stamp(x, y)
+    pixels = np.where(image.mask[box], 0.0, excess)
+    return grid, image.band, pixels, variance, image.psf.stamp(x, y), (x0, y0)

@@ -7,6 +7,7 @@ extra ``plot``.
 
 from celestepy.plot.checks import pulls, star_probability
 from celestepy.plot.color import color_image
+from celestepy.plot.deblending import deblended, draw_blends
 from celestepy.plot.field import draw_field
 from celestepy.plot.learned_prior import learned_prior
 from celestepy.plot.population import population
@@ -15,6 +16,8 @@ from celestepy.plot.source import posterior
 
 __all__ = [
     "color_image",
+    "deblended",
+    "draw_blends",
     "draw_field",
     "learned_prior",
     "model_and_residual",

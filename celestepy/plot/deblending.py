@@ -1,0 +1,175 @@
+"""Blends taken apart: the data, the sources one by one, and what is left."""
+
+from pathlib import Path
+
+import numpy as np
+
+from celestepy.plot.canvas import empty_figure
+
+__all__ = ["deblended", "draw_blends"]
+
+_SIDE = 1.7  # inches of a panel
+_COLUMNS = 8
+_LIMIT = 5.0  # of the residual, in units of its own robust noise
+_MOST_PICTURES = 6
+
+
+def deblended(models, blend=0, *, most=16):
+    """Draw a blend: data, model and residual, then each source alone and the data without its neighbours.
+
+    Parameters
+    ----------
+    models : `~celestepy.deblend.FieldModels`
+        A deblended field.
+    blend : int, optional
+        Number of the blend in the table.
+    most : int, optional
+        Sources to show, the brightest first.
+
+    Returns
+    -------
+    `matplotlib.figure.Figure`
+        In colour where the sources have three bands with the same pixels, otherwise in one band; all panels but the
+        residual have one scale.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is missing.
+    ValueError
+        If no source of the blend has a model.
+    """
+    rows = [k for k in np.flatnonzero(models.table["blend"] == blend) if models.models[k]]
+    if not rows:
+        raise ValueError(f"blend: {blend!r} has no source with a model; choose a number from the column blend")
+    images = _shown(models, rows[0])
+    box = _box(models, rows, images[0])
+    alone = {k: _placed(models, k, images, box) for k in range(len(models)) if _touches(models, k, images[0], box)}
+    residual = np.stack([_part(models.residuals[image], box) for image in images])
+    shown = sorted(rows, key=lambda k: -alone[k].sum())[:most]
+    palette = _Palette(np.nan_to_num(residual) + sum(alone.values()))
+    columns = min(max(len(shown), 3), _COLUMNS)
+    lines = -(-len(shown) // columns)
+    ratio = np.clip((box[3] - box[2]) / (box[1] - box[0]), 0.4, 2.5)
+    figure = empty_figure(columns * _SIDE, (1 + 2 * lines) * (_SIDE * ratio + 0.25) + 0.3)
+    grid = figure.subplots(1 + 2 * lines, columns, squeeze=False)
+    for axes in grid.ravel():
+        axes.set_axis_off()
+    _draw_first(grid[0], palette, residual, sum(alone.values()))
+    for place, k in enumerate(shown):
+        line, column = 1 + 2 * (place // columns), place % columns
+        palette.draw(grid[line, column], alone[k], f"source {models.table['row'][k]}")
+        palette.draw(grid[line + 1, column], np.nan_to_num(residual) + alone[k], "data \u2212 others")
+    bands = ", ".join(models.residuals[image].band for image in images)
+    figure.suptitle(f"blend {blend}: {len(rows)} sources, {bands}", fontsize=9)
+    return figure
+
+
+def draw_blends(models, directory):
+    """Draw the blends with the most sources.
+
+    Parameters
+    ----------
+    models : `~celestepy.deblend.FieldModels`
+        A deblended field.
+    directory : path-like
+        Existing directory for the pictures ``blend_N.png``; files of the same names are replaced.
+
+    Returns
+    -------
+    list of `pathlib.Path`
+        The files.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is missing.
+    OSError
+        If a file cannot be written.
+    """
+    fitted = [blend for blend, own in zip(models.table["blend"], models.models, strict=True) if own]
+    numbers, counts = np.unique(fitted, return_counts=True)
+    paths = []
+    for number in numbers[np.argsort(-counts, kind="stable")][:_MOST_PICTURES]:
+        paths.append(Path(directory) / f"blend_{number}.png")
+        deblended(models, number).savefig(paths[-1])
+    return paths
+
+
+def _shown(models, row):
+    """The images to show: three of those with the same pixels, or one."""
+    images = max((model.images for model in models.models[row]), key=len)
+    bands = {models.residuals[image].band: image for image in images}
+    if {"g", "r", "i"} <= set(bands):
+        return [bands[band] for band in "gri"]
+    return [images[0], images[len(images) // 2], images[-1]] if len(images) > 2 else [images[len(images) // 2]]
+
+
+def _box(models, rows, image):
+    """x0, x1, y0, y1 of the pixels that hold the sources, within the residual."""
+    edges = []
+    for row in rows:
+        if any(image in model.images for model in models.models[row]):
+            pixels, x0, y0 = models.model(row, image)
+            edges.append((x0, x0 + pixels.shape[1], y0, y0 + pixels.shape[0]))
+    x0, x1, y0, y1 = np.transpose(edges)
+    residual = models.residuals[image]
+    height, width = residual.pixels.shape
+    return (max(int(x0.min()), residual.x0), min(int(x1.max()), residual.x0 + width),
+            max(int(y0.min()), residual.y0), min(int(y1.max()), residual.y0 + height))
+
+
+def _touches(models, row, image, box):
+    if not any(image in model.images for model in models.models[row]):
+        return False
+    pixels, x0, y0 = models.model(row, image)
+    return x0 < box[1] and x0 + pixels.shape[1] > box[0] and y0 < box[3] and y0 + pixels.shape[0] > box[2]
+
+
+def _placed(models, row, images, box):
+    """(n, h, w) model of a source in the pixels of a box."""
+    x0, x1, y0, y1 = box
+    result = np.zeros((len(images), y1 - y0, x1 - x0))
+    for plane, image in zip(result, images, strict=True):
+        pixels, left, low = models.model(row, image)
+        height, width = pixels.shape
+        rows, columns = slice(max(low, y0), min(low + height, y1)), slice(max(left, x0), min(left + width, x1))
+        plane[rows.start - y0 : rows.stop - y0, columns.start - x0 : columns.stop - x0] = pixels[
+            rows.start - low : rows.stop - low, columns.start - left : columns.stop - left
+        ]
+    return result
+
+
+def _part(residual, box):
+    x0, x1, y0, y1 = box
+    return residual.pixels[y0 - residual.y0 : y1 - residual.y0, x0 - residual.x0 : x1 - residual.x0].astype(float)
+
+
+def _draw_first(row, palette, residual, model):
+    from matplotlib import colormaps
+
+    palette.draw(row[0], np.nan_to_num(residual) + model, "data")
+    palette.draw(row[1], model, "all models")
+    plane = residual[len(residual) // 2]
+    known = plane[np.isfinite(plane)]
+    noise = 1.4826 * np.median(np.abs(known)) if len(known) and known.any() else 1.0
+    row[2].imshow(plane / noise, origin="lower", vmin=-_LIMIT, vmax=_LIMIT, cmap=colormaps["RdBu_r"])
+    row[2].set_title(f"residual, \u00b1{_LIMIT:g} sd", fontsize=7)
+
+
+class _Palette:
+    """One scale for all panels, from the noise and the colours of the data (Lupton et al. 2004)."""
+
+    def __init__(self, data):
+        middle = data[len(data) // 2]
+        self.noise = 1.4826 * float(np.median(np.abs(middle - np.median(middle)))) or float(np.abs(middle).max()) or 1.0
+        totals = data.clip(0).sum(axis=(1, 2))
+        self.balance = np.where(totals > 0, totals[len(data) // 2] / np.where(totals > 0, totals, 1.0), 1.0)
+
+    def draw(self, axes, planes, title):
+        from astropy.visualization import make_lupton_rgb
+
+        blue, green, red = (planes * self.balance[:, None, None])[[0, len(planes) // 2, -1]]
+        picture = make_lupton_rgb(red, green, blue, minimum=-0.5 * self.noise, stretch=10 * self.noise, Q=8)
+        axes.imshow(picture, origin="lower", interpolation="nearest")
+        axes.set_title(title, fontsize=7)
