@@ -189,6 +189,7 @@ def _moved(components, objective, monitor, plan, rng):
     settings = SplitMergeSettings(plan.n_trials, n_rows, tol=monitor.tol)
     components, n_moves = split_and_merge(components, objective, settings, rng)
     log.info("split-merge: %d pairs merged, and as many components split", n_moves)
+    monitor.restart()
     return components, n_moves
 
 

@@ -68,7 +68,8 @@ class Monitor:
     def __init__(self, objective, tol, patience, total, *, progress=False):
         self.trace, self.converged, self.total = [], False, total
         self._objective, self.tol, self._patience = objective, tol, patience
-        self._start, self._best, self._best_score, self._waited = perf_counter(), None, -np.inf, 0
+        self._start, self._best, self._best_score = perf_counter(), None, -np.inf
+        self._recent, self._waited = -np.inf, 0
         self._phase, self._highest, self._small_gains, self._n_repairs = None, -np.inf, 0, 0
         self.repairing = False
         self._bar = tqdm(total=total, desc="extreme deconvolution", unit="pass", disable=not progress, leave=False)
@@ -83,6 +84,10 @@ class Monitor:
     def overfitting(self):
         """Whether the held-out score has stopped rising."""
         return self._objective.held_out is not None and self._waited >= self._patience
+
+    def restart(self):
+        """Take up patience anew: the mixture was changed in a way that costs held-out score before it pays."""
+        self._recent, self._waited = -np.inf, 0
 
     def record(self, phase, components, score, *, n_repaired=0, running=False):
         """Note a pass.
@@ -152,6 +157,7 @@ class Monitor:
     def _note_best(self, components, held_out):
         if np.isnan(held_out):
             return
-        self._waited = 0 if held_out > self._best_score + self.tol else self._waited + 1
+        self._waited = 0 if held_out > self._recent + self.tol else self._waited + 1
+        self._recent = max(held_out, self._recent)
         if held_out > self._best_score:
             self._best, self._best_score = components, held_out
