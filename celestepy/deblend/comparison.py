@@ -7,11 +7,11 @@ import numpy as np
 from astropy.table import QTable, vstack
 
 from celestepy.deblend.errors import DeblendError
-from celestepy.deblend.rendering import Frame
+from celestepy.deblend.methods import frame_for
 from celestepy.deblend.scores import blendedness, chi2_per_pixel, flux_error, morphology_correlation, sed_correlation
-from celestepy.deblend.starts import start_scene
+from celestepy.deblend.starts import LARGEST_HALF, start_scene
 
-__all__ = ["BLENDEDNESS_BINS", "Blend", "binned_scores", "compare_deblenders"]
+__all__ = ["BLENDEDNESS_BINS", "Blend", "binned_scores", "compare_deblenders", "start_for"]
 
 BLENDEDNESS_BINS = (0.0, 0.1, 0.3, 0.6, 1.0)
 FAILED = "failed"
@@ -46,6 +46,33 @@ class Blend:
             )
 
 
+def start_for(observation, peaks, prior=None, *, kinds=None, start="detection", largest_half=LARGEST_HALF):
+    """The scene that a method begins with: pixels, PSF and the largest box are those of its prior, if it has one.
+
+    Parameters
+    ----------
+    observation : Observation
+        The data.
+    peaks : (K, 2) array_like
+        y, x of each source, pixels of the observation.
+    prior : MorphologyPrior, optional
+        Of the method.
+    kinds, start, largest_half : optional
+        See `celestepy.deblend.starts.start_scene`.
+
+    Returns
+    -------
+    Scene
+        On a frame made by `celestepy.deblend.methods.frame_for`.
+    """
+    frame = frame_for([observation], prior)
+    if prior is not None:
+        largest_half = min(largest_half, (min(prior.shape) - 1) // 2)
+    y, x = np.transpose(np.asarray(peaks, dtype=float))
+    x, y = frame.grid.from_plane(*observation.grid.to_plane(x, y))
+    return start_scene(frame, np.stack([y, x], axis=1), kinds=kinds, start=start, largest_half=largest_half)
+
+
 def compare_deblenders(blends, methods, *, start="detection", largest_half=None, kinds_known=False):
     """Let every method take every blend apart, and score it.
 
@@ -54,8 +81,8 @@ def compare_deblenders(blends, methods, *, start="detection", largest_half=None,
     blends : iterable of Blend
         With truth.
     methods : dict of str to Solver or callable
-        Settings with ``fit(scene)``, which all get the same start, or functions of a blend that return the (K, B, h, w)
-        images of its sources, for instance another code.
+        Settings with ``fit(scene)``, which all get the same start, as far as their priors' pixels, PSF and stamps
+        allow, or functions of a blend that return the (K, B, h, w) images of its sources, for instance another code.
     start : str, optional
         See `celestepy.deblend.starts.start_scene`.
     largest_half : int, optional
@@ -100,8 +127,9 @@ def binned_scores(table, edges=BLENDEDNESS_BINS):
     Returns
     -------
     QTable
-        ``method``, ``from``, ``to``, ``n``, ``median_flux_error`` (of absolute values),
-        ``mean_morphology_correlation``, ``mean_sed_correlation`` and ``failed`` (share of sources without an answer).
+        ``method``, ``from``, ``to``, ``n``, ``median_flux_error`` (of absolute values) with its standard error
+        ``median_flux_error_err``, ``mean_morphology_correlation``, ``mean_sed_correlation`` and ``failed`` (share of
+        sources without an answer).
     """
     rows = []
     for method in dict.fromkeys(table["method"]):
@@ -109,21 +137,30 @@ def binned_scores(table, edges=BLENDEDNESS_BINS):
         for low, high in zip(edges[:-1], edges[1:], strict=True):
             inside = own[(own["blendedness"] >= low) & (own["blendedness"] < high)]
             rows.append((method, low, high, len(inside), *_summary(inside)))
-    names = ("method", "from", "to", "n", "median_flux_error", "mean_morphology_correlation", "mean_sed_correlation",
-             "failed")
+    names = ("method", "from", "to", "n", "median_flux_error", "median_flux_error_err", "mean_morphology_correlation",
+             "mean_sed_correlation", "failed")
     return QTable(rows=rows, names=names)
 
 
 def _summary(rows):
     if not len(rows):
-        return (np.nan,) * 4
+        return (np.nan,) * 5
     failed = np.mean([status.startswith(FAILED) for status in rows["status"]])
     return (
-        float(np.nanmedian(np.abs(rows["flux_error"]))),
+        *_median(np.abs(rows["flux_error"])),
         float(np.mean(rows["morphology_correlation"])),
         float(np.mean(rows["sed_correlation"])),
         float(failed),
     )
+
+
+def _median(values):
+    """Median and its standard error: half the distance of the values whose ranks are one such error from the middle."""
+    values = np.sort(values[np.isfinite(values)])
+    if not len(values):
+        return np.nan, np.nan
+    low, high = np.clip((len(values) - 1 + np.sqrt(len(values)) * np.array([-1, 1])) / 2, 0, len(values) - 1)
+    return float(np.median(values)), float(np.diff(np.interp([low, high], np.arange(len(values)), values))[0] / 2)
 
 
 def _taken_apart(blend, method, begin, kinds_known):
@@ -132,7 +169,8 @@ def _taken_apart(blend, method, begin, kinds_known):
     try:
         if hasattr(method, "fit"):
             kinds = blend.kinds if kinds_known else None
-            result = method.fit(start_scene(Frame(blend.observation), blend.peaks, kinds=kinds, **begin))
+            prior = getattr(method, "prior", None)
+            result = method.fit(start_for(blend.observation, blend.peaks, prior, kinds=kinds, **begin))
             images, statuses = result.scene.render_sources()[0], list(result.statuses)
         else:
             images = np.asarray(method(blend), dtype=float)

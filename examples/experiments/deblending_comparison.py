@@ -1,136 +1,120 @@
-"""Deblenders on the same drawn blends, scored as Sampson et al. (2024), and what wrong starts do to them.
+"""Deblenders on the same drawn blends, scored as Sampson et al. (2024): figures 6 and 8 to 11 of that paper.
 
-    python examples/experiments/deblending_comparison.py [--method adaprox ..] [--scenes 100] [--survey lsst|hsc]
-                                                         [--robustness] [--quick] [--seed 1] [--json FILE]
+    python examples/experiments/deblending_comparison.py [--method adaprox score ..] [--scenes 1000] [--survey hsc|lsst]
+        [--scarlet2-python PYTHON] [--scarlet2-scenes 200] [--robustness] [--robustness-scenes 100] [--results FILE]
+        [--again RUN ..] [--plots DIR] [--seed 2024] [--quick] [--json FILE]
 
 Methods: `adaprox` is the proximal method as in scarlet, fluxes stepped; `adaprox-solved` the same with fluxes solved
 for and half the symmetry; `splitting` forward-backward splitting with exact projections; `asinh` Adam in asinh scale
-with the monotonic sweep. `known` solves for fluxes with the true morphologies of each band: what the noise of fluxes
-does alone, a bound for every other. With --robustness every method is also started with fluxes 20 times too bright, 20
-times too faint, all the same, and with Gaussian morphologies; the changes against its own regular start are shown.
+with the monotonic sweep; `score` the same with a learned prior in place of it. `known` solves for fluxes with the true
+morphologies of each band: what the noise of fluxes does alone, a bound for every other.
+
+--scarlet2-python names the interpreter of an environment with scarlet2 0.5.1 (see deblending_scarlet2.py); scarlet2
+then takes the first blends apart too, with its own settings and with the same prior. With --robustness, methods are
+also started with fluxes 20 times too bright, 20 times too faint, all the same, and with Gaussian morphologies, and
+`score` with the prior of another survey; changes against the regular start are shown.
+
+Every block of blends is written to FILE as soon as it is finished, and what is there is not done again: the command
+may be stopped and started as one likes, and several may run side by side on different methods. --again forgets the
+scores of a run first. Times are those of the clock: run it on an idle machine if they matter.
 """
 
 import argparse
 import sys
+from functools import lru_cache, partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-sys.path.insert(1, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
-import numpy as np
-from deblending_scenes import SURVEYS, make_blends
-from targets import add_output_options, write_report
-
-from celestepy.deblend import (
-    AdaProx,
-    AsinhAdam,
-    ForwardBackward,
-    Monotonic,
-    NonNegative,
-    Symmetric,
-    binned_scores,
-    compare_deblenders,
+from command import save
+from deblending_figures import (
+    PEERS,
+    accuracy_figures,
+    facts_of,
+    peer_figures,
+    print_bins,
+    robustness_figures,
+    wrong_prior_figures,
 )
-from celestepy.deblend.seds import normal_equations, solve_fluxes
+from deblending_methods import METHODS, Run, complete, peers, runs_of
+from deblending_pictures import binned
+from deblending_records import Records
+from deblending_scenes import SURVEYS, make_blend
+from targets import add_output_options, print_figures, verdict, write_report
 
-SWEEP = (Monotonic("sweep"), NonNegative())
-
-
-def known_morphologies(blend):
-    """Images of the sources with their true morphologies in each band, and fluxes solved for."""
-    shapes = blend.truth / blend.truth.sum(axis=(2, 3), keepdims=True)
-    n_bands = shapes.shape[1]
-    columns = np.ascontiguousarray(np.swapaxes(shapes, 0, 1)).reshape(n_bands, len(shapes), -1)
-    problem = normal_equations([columns], [blend.observation], [np.arange(n_bands)], n_bands)
-    return shapes * solve_fluxes(*problem).seds[:, :, None, None]
+RESULTS = Path(__file__).resolve().parent / "results"
+BASELINE, OURS = "adaprox", "score"
 
 
-METHODS = {
-    "known": known_morphologies,
-    "adaprox": AdaProx(),
-    "adaprox-solved": AdaProx(constraints=(Symmetric(0.5), *SWEEP), solve_fluxes=True),
-    "splitting": ForwardBackward(),
-    "asinh": AsinhAdam(constraints=SWEEP),
-}
+def parsed():
+    """Options of the command."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = options.add_argument
+    add("--method", nargs="*", choices=METHODS, default=["known", BASELINE, OURS], help="default: known adaprox score")
+    add("--scenes", type=int, default=1000)
+    add("--survey", choices=SURVEYS, default="hsc")
+    add("--seed", type=int, default=2024)
+    add("--scarlet2-python", metavar="PYTHON", help="interpreter of an environment with scarlet2")
+    add("--scarlet2-scenes", type=int, default=200)
+    add("--robustness", action="store_true", help="also begin with wrong fluxes and morphologies, and another prior")
+    add("--robustness-scenes", type=int, default=100)
+    add("--results", metavar="FILE", type=Path, help="default: results/deblending-SURVEY-SEED.json, none with --quick")
+    add("--again", nargs="+", metavar="RUN", default=[], help="runs whose scores are forgotten first")
+    add("--plots", metavar="DIR", type=Path, help="also draw pictures into this folder")
+    add_output_options(options)
+    options = options.parse_args()
+    if options.quick:
+        options.scenes = options.scarlet2_scenes = options.robustness_scenes = 2
+    elif options.results is None:
+        options.results = RESULTS / f"deblending-{options.survey}-{options.seed}.json"
+    return options
 
 
-class Disturbed:
-    """A method whose start has its fluxes changed first.
-
-    Parameters
-    ----------
-    method : Solver
-        The method.
-    factor : float, optional
-        What fluxes are multiplied by; None makes all fluxes of a blend the same.
-    """
-
-    def __init__(self, method, factor=None):
-        self.method, self.factor = method, factor
-
-    def fit(self, scene):
-        """Fit from the changed start."""
-        seds = scene.seds
-        seds = np.full_like(seds, seds.mean()) if self.factor is None else self.factor * seds
-        return self.method.fit(scene.replace([s.replace(sed=sed) for s, sed in zip(scene.sources, seds, strict=True)]))
+def do_all(records, options):
+    """Every run on the blends that it has not done yet."""
+    make = lru_cache(maxsize=64)(partial(make_blend, survey=options.survey, seed=options.seed))
+    for name in options.again:
+        records.forget(name)
+    for run in peers(options.scarlet2_python) if options.scarlet2_python else []:
+        complete(records, run, range(min(options.scarlet2_scenes, options.scenes)), make, block=10)
+    for name in options.method:
+        complete(records, Run(name, METHODS[name]), range(options.scenes), make)
+        for run in runs_of(name) if options.robustness and name != "known" else []:
+            complete(records, run, range(min(options.robustness_scenes, options.scenes)), make)
 
 
-def starts_of(method):
-    """Name of each disturbed start, the method that makes it and the kind of morphologies."""
-    return {
-        "fluxes x 20": (Disturbed(method, 20.0), "detection"),
-        "fluxes / 20": (Disturbed(method, 0.05), "detection"),
-        "flat fluxes": (Disturbed(method), "detection"),
-        "Gaussian morphologies": (method, "gaussian"),
-    }
-
-
-def changes(table, regular):
-    """How fluxes and morphologies differ from those of the regular start."""
-    flux, before = 1 + np.asarray(table["flux_error"]), 1 + np.asarray(regular["flux_error"])
-    moved = np.abs(flux - before) / np.maximum(np.abs(before), 1e-3)
-    fall = np.asarray(regular["morphology_correlation"]) - np.asarray(table["morphology_correlation"])
-    return {
-        "median flux change": float(np.median(moved)),
-        "95% flux change": float(np.percentile(moved, 95)),
-        "mean fall of morphology correlation": float(fall.mean()),
-        "median |flux error|": float(np.nanmedian(np.abs(table["flux_error"]))),
-    }
-
-
-def print_table(table):
-    for name in table.colnames[4:]:
-        table[name].info.format = ".4f"
-    print(*table.pformat(max_lines=-1, max_width=-1), sep="\n")
+def figures_of(records, numbers):
+    """All figures with targets that the scores allow, by title; printed."""
+    shared = [k for k in numbers if k in records.numbers(OURS) and k in records.numbers(BASELINE)]
+    if not shared:
+        return {}
+    titles = {f"{OURS} beside {BASELINE}, {len(shared)} blends": (accuracy_figures(records, OURS, BASELINE, shared),
+                                                                  (BASELINE, "known"))}
+    if any(records.numbers(name) for name in PEERS):
+        figures, n = peer_figures(records, OURS, shared)
+        titles[f"{OURS} beside scarlet2 0.5.1, the first {n} blends"] = figures, ("its own", "our prior")
+    titles["changes with the start"] = robustness_figures(records, OURS, BASELINE, shared), (BASELINE,)
+    titles["prior of another survey"] = wrong_prior_figures(records, OURS, shared), ()
+    titles = {title: each for title, each in titles.items() if each[0]}
+    for title, (figures, others) in titles.items():
+        print_figures(f"=== {title}", figures, others)
+    return {title: figures for title, (figures, _) in titles.items()}
 
 
 def main():
     """Compare methods."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--method", nargs="+", choices=METHODS, default=list(METHODS))
-    options.add_argument("--scenes", type=int, default=100)
-    options.add_argument("--survey", choices=SURVEYS, default="lsst")
-    options.add_argument("--seed", type=int, default=1)
-    options.add_argument("--robustness", action="store_true", help="also begin with wrong fluxes and morphologies")
-    add_output_options(options)
-    options = options.parse_args()
-    blends = list(make_blends(2 if options.quick else options.scenes, survey=options.survey, seed=options.seed))
-    table = compare_deblenders(blends, {name: METHODS[name] for name in options.method})
-    bins = binned_scores(table)
-    print(f"=== {len(blends)} blends, {len(table) // len(options.method)} sources, {options.survey}")
-    print_table(bins)
-    report = {"options": vars(options), "bins": {name: bins[name].tolist() for name in bins.colnames}, "methods": {}}
-    for name in options.method:
-        own = table[table["method"] == name]
-        first = own["source"] == 0
-        facts = {"seconds per blend": float(own["seconds"][first].mean()), "chi2": float(np.median(own["chi2"][first]))}
-        print(f"\n{name}: {facts['seconds per blend']:.3f} s per blend, median chi2 per pixel {facts['chi2']:.3f}")
-        report["methods"][name] = facts
-        if options.robustness and hasattr(METHODS[name], "fit"):
-            for start, (method, morphologies) in starts_of(METHODS[name]).items():
-                disturbed = compare_deblenders(blends, {name: method}, start=morphologies)
-                facts[start] = changes(disturbed, own)
-                print(f"  {start:22}", ", ".join(f"{key} {value:.4f}" for key, value in facts[start].items()))
+    options = parsed()
+    records = Records(options.results, {"survey": options.survey, "seed": options.seed})
+    do_all(records, options)
+    numbers = range(options.scenes)
+    names = [name for name in (*options.method, *PEERS) if any(k in numbers for k in records.numbers(name))]
+    print(f"=== {options.scenes} blends, {options.survey}, seed {options.seed}")
+    report = {"options": vars(options), "bins": print_bins(records, names, numbers)}
+    report["methods"] = facts_of(records, names, numbers)
+    report["figures"] = figures_of(records, numbers)
+    if options.plots:
+        save(binned({name: records.table(name, numbers) for name in names}), options, "deblending_scores")
+    print("\n" + verdict([figure for figures in report["figures"].values() for figure in figures]))
     write_report(report, options.json)
 
 

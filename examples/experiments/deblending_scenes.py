@@ -1,6 +1,6 @@
 """Blends drawn by GalSim, of galaxies with structure: the scenes of the deblending experiments.
 
-    python examples/experiments/deblending_scenes.py [--scenes 20] [--survey lsst|hsc] [--seed 1] [--json FILE]
+    python examples/experiments/deblending_scenes.py [--scenes 20] [--survey hsc|lsst] [--seed 1] [--json FILE]
 
 Two to eight sources in 60 x 60 pixels and five bands, grizy, at the depth and seeing of ten years of LSST or of the
 deep fields of HSC. Galaxies have a bulge and a disc, knots of star formation in a disc, or spiral arms; bulges are
@@ -115,13 +115,16 @@ def components(galsim, kind, magnitude, rng):
     return [(profile, flux(magnitude) * fluxes) for profile, fluxes in parts]
 
 
-def source_images(galsim, kind, magnitude, centre, psfs, survey, rng):
-    """(B, SIZE, SIZE) noiseless images of one source."""
+def drawn_parts(galsim, kind, magnitude, rng):
+    """Profiles of a source with their fluxes in each band; None for the profile of a star."""
     if kind == "star":
-        parts = [(None, flux(magnitude) * spectrum(rng.uniform(0, 1), rng))]
-    else:
-        shape = galsim.Shear(q=float(rng.uniform(0.3, 1.0)), beta=float(rng.uniform(0, np.pi)) * galsim.radians)
-        parts = [(profile.shear(shape), fluxes) for profile, fluxes in components(galsim, kind, magnitude, rng)]
+        return [(None, flux(magnitude) * spectrum(rng.uniform(0, 1), rng))]
+    shape = galsim.Shear(q=float(rng.uniform(0.3, 1.0)), beta=float(rng.uniform(0, np.pi)) * galsim.radians)
+    return [(profile.shear(shape), fluxes) for profile, fluxes in components(galsim, kind, magnitude, rng)]
+
+
+def source_images(galsim, parts, centre, psfs, survey):
+    """(B, SIZE, SIZE) noiseless images of one source."""
     images = np.zeros((len(BANDS), SIZE, SIZE))
     middle = (SIZE - 1) / 2
     offset = galsim.PositionD(centre[1] - middle, centre[0] - middle)
@@ -163,7 +166,7 @@ def band_psfs(galsim, survey):
     return psfs, [psf.drawImage(**draw).array for psf in psfs]
 
 
-def make_blend(index, *, survey="lsst", seed=1, number=None):
+def make_blend(index, *, survey="lsst", seed=1, number=None, parts_of=drawn_parts):
     """Blend `index` of a seed.
 
     Parameters
@@ -176,6 +179,8 @@ def make_blend(index, *, survey="lsst", seed=1, number=None):
         Of all scenes.
     number : int, optional
         Sources; 2 to 8 by default.
+    parts_of : callable, optional
+        What a source is made of, with the arguments of `drawn_parts`.
 
     Returns
     -------
@@ -189,8 +194,8 @@ def make_blend(index, *, survey="lsst", seed=1, number=None):
     peaks = centres(number, survey.pixel_scale, rng)
     kinds = rng.choice(list(KINDS), number, p=list(KINDS.values()))
     truth = np.array([
-        source_images(galsim, *each, psfs, survey, rng)
-        for each in zip(kinds, magnitudes(number, rng), peaks, strict=True)
+        source_images(galsim, parts_of(galsim, kind, magnitude, rng), peak, psfs, survey)
+        for kind, magnitude, peak in zip(kinds, magnitudes(number, rng), peaks, strict=True)
     ])
     noise = np.array([
         flux(depth) / 5 * np.sqrt((stamp**2).sum()) / stamp.sum()

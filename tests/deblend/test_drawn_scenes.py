@@ -66,16 +66,109 @@ def test_proximal_method_on_them(scenes):
     assert np.median(isolated["morphology_correlation"]) > 0.97
 
 
-def test_comparison_command(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Run an experiment as its command does, and return what it wrote as JSON."""
+
+    def run_experiment(name, *arguments):
+        report = tmp_path / "report.json"
+        monkeypatch.setattr("sys.argv", [name, "--json", str(report), *map(str, arguments)])
+        monkeypatch.setattr("sys.path", sys.path[:])
+        runpy.run_path(str(SCRIPT.with_name(f"{name}.py")), run_name="__main__")
+        return json.loads(report.read_text())
+
+    return run_experiment
+
+
+def test_comparison_command(run, capsys):
     """The small version of the whole command; with known morphologies only noise separates fluxes from the truth."""
-    report = tmp_path / "report.json"
-    arguments = ["--quick", "--robustness", "--method", "known", "adaprox-solved", "--json", str(report)]
-    monkeypatch.setattr("sys.argv", ["deblending_comparison", *arguments])
-    monkeypatch.setattr("sys.path", sys.path[:])
-    runpy.run_path(str(SCRIPT.with_name("deblending_comparison.py")), run_name="__main__")
-    found = json.loads(report.read_text())
+    found = run("deblending_comparison", "--quick", "--robustness", "--method", "known", "adaprox", "score")
     errors = zip(found["bins"]["method"], found["bins"]["median_flux_error"], strict=True)
     assert np.nanmax([error for method, error in errors if method == "known"]) < 0.1
-    # fluxes that are solved for do not know where they began
-    assert found["methods"]["adaprox-solved"]["fluxes x 20"]["95% flux change"] < 1e-6
+    changes = {figure["name"]: figure for figure in found["figures"]["changes with the start"]}
+    # fluxes that are solved for do not know where they began; those that are stepped do
+    assert changes["fluxes x 20: largest flux change"]["value"] < 1e-6
+    assert changes["fluxes x 20: largest flux change"]["others"][0] > 1e-3
+    assert found["methods"]["adaprox"]["blends"] == 2
     assert "Gaussian morphologies" in capsys.readouterr().out
+
+
+def test_comparison_goes_on_where_it_stopped(run, tmp_path, capsys):
+    results = tmp_path / "results" / "scores.json"
+    options = ("--method", "known", "adaprox", "--results", results, "--seed", 7)
+    first = run("deblending_comparison", "--scenes", 1, *options)
+    assert "adaprox: 1 of 1 blends done" in capsys.readouterr().out
+    second = run("deblending_comparison", "--scenes", 2, *options)
+    assert "adaprox: 1 of 1 blends done" in capsys.readouterr().out
+    assert second["methods"]["adaprox"]["blends"] == 2
+    run("deblending_comparison", "--scenes", 1, *options)
+    assert "done" not in capsys.readouterr().out
+    whole = run("deblending_comparison", "--scenes", 2, *options[:-4], "--seed", 7)["bins"]
+    for name in ("n", "median_flux_error", "mean_morphology_correlation"):  # as if it had not been stopped
+        np.testing.assert_allclose(second["bins"][name], whole[name], rtol=1e-3, atol=1e-5)
+    assert sum(first["bins"]["n"]) < sum(second["bins"]["n"])
+    with pytest.raises(SystemExit, match="holds scores of other blends"):
+        run("deblending_comparison", "--scenes", 1, *options[:-1], 8)
+
+
+def test_scores_of_other_settings_are_not_mixed(run, tmp_path):
+    results = tmp_path / "scores.json"
+    options = ("--scenes", 1, "--method", "adaprox", "--results", results, "--seed", 7)
+    run("deblending_comparison", *options)
+    results.write_text(results.read_text().replace("AdaProx(", "AdaProx(other="))
+    with pytest.raises(SystemExit, match="--again 'adaprox'"):
+        run("deblending_comparison", *options)
+    run("deblending_comparison", *options, "--again", "adaprox")
+
+
+FAKE = """#!{python}
+import sys
+import numpy as np
+with np.load(sys.argv[2]) as scenes:
+    peaks, images = scenes["peaks_0"], scenes["images_0"]
+    first = {{"images_0": np.array([images / len(peaks)] * len(peaks)), "seconds_0": 2.0, "steps_0": 0.1,
+             "iterations_0": int("--prior" not in sys.argv), "message_0": ""}}
+    dark = np.zeros((len(scenes["peaks_1"]), *images.shape))
+    np.savez(sys.argv[3], **first, images_1=dark, seconds_1=np.nan, steps_1=np.nan, iterations_1=0, message_1="broke")
+"""
+
+
+@pytest.fixture
+def interpreter(tmp_path):
+    """In place of an environment with scarlet2: gives every source the same share of the image, or fails."""
+    program = tmp_path / "python"
+    program.write_text(FAKE.format(python=sys.executable))
+    program.chmod(0o755)
+    return program
+
+
+def test_scarlet2_has_a_process_of_its_own(run, interpreter):
+    found = run("deblending_comparison", "--quick", "--method", "adaprox", "score", "--scarlet2-python", interpreter)
+    facts = found["methods"]["scarlet2"]
+    assert facts["seconds per blend"] == 2
+    assert 2 <= facts["failed sources"] <= 8  # those of the second blend
+    assert any(title.startswith("score beside scarlet2") for title in found["figures"])
+
+
+def test_scarlet2_that_is_not_there(run):
+    with pytest.raises(SystemExit, match="scarlet2 did not run"):
+        run("deblending_comparison", "--quick", "--method", "--scarlet2-python", "/bin/false")
+
+
+def test_real_galaxies(run, data_dir, tmp_path, capsys):
+    pytest.importorskip("matplotlib", reason="the pictures need matplotlib, extra 'plot'")
+    pictures = tmp_path / "pictures"
+    found = run("deblending_real", "--quick", "--data", data_dir, "--plots", pictures)
+    assert found["hst"]["methods"]["score"]["failed sources"] == 0
+    for chi2 in found["hsc"]["chi2"].values():
+        assert chi2["score"] < chi2["adaprox"]
+    told = found["simulated"]["stars told"]
+    of_known = [error for method, error in zip(told["method"], told["flux_error"], strict=True) if method == "known"]
+    assert np.abs(of_known).max() < 0.2  # the faintest of the five has a signal to noise of eight
+    assert len(list(pictures.iterdir())) == 3
+    assert "blends of HSC" in capsys.readouterr().out
+
+
+def test_no_real_galaxies_are_said(run, tmp_path):
+    with pytest.raises(SystemExit, match="no such folder"):
+        run("deblending_real", "--quick", "--data", tmp_path / "nowhere")
