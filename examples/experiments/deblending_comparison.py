@@ -36,7 +36,7 @@ from deblending_figures import (
     robustness_figures,
     wrong_prior_figures,
 )
-from deblending_methods import METHODS, Run, complete, peers, runs_of
+from deblending_methods import BLOCK, METHODS, Run, complete, peers, runs_of
 from deblending_pictures import binned
 from deblending_records import Records
 from deblending_scenes import SURVEYS, make_blend
@@ -70,17 +70,24 @@ def parsed():
     return options
 
 
+def plan(options):
+    """Every run with the blends that it is to do."""
+    runs = [(run, options.scarlet2_scenes) for run in peers(options.scarlet2_python)] if options.scarlet2_python else []
+    for name in options.method:
+        runs.append((Run(name, METHODS[name]), options.scenes))
+        disturbed = runs_of(name) if options.robustness and name != "known" else []
+        runs += [(run, options.robustness_scenes) for run in disturbed]
+    return [(run, min(number, options.scenes)) for run, number in runs]
+
+
 def do_all(records, options):
-    """Every run on the blends that it has not done yet."""
-    make = lru_cache(maxsize=64)(partial(make_blend, survey=options.survey, seed=options.seed))
+    """Let every run do what it has not done yet, block by block, so that a block is drawn once."""
+    make = lru_cache(maxsize=2 * BLOCK)(partial(make_blend, survey=options.survey, seed=options.seed))
     for name in options.again:
         records.forget(name)
-    for run in peers(options.scarlet2_python) if options.scarlet2_python else []:
-        complete(records, run, range(min(options.scarlet2_scenes, options.scenes)), make, block=10)
-    for name in options.method:
-        complete(records, Run(name, METHODS[name]), range(options.scenes), make)
-        for run in runs_of(name) if options.robustness and name != "known" else []:
-            complete(records, run, range(min(options.robustness_scenes, options.scenes)), make)
+    for first in range(0, options.scenes, BLOCK):
+        for run, number in plan(options):
+            complete(records, run, range(first, min(first + BLOCK, number)), make)
 
 
 def figures_of(records, numbers):

@@ -163,10 +163,9 @@ def peers(interpreter):
     return [PeerRun("scarlet2", interpreter), PeerRun("scarlet2-score", interpreter, PRIORS["score"])]
 
 
-def complete(records, run, numbers, make, block=BLOCK):
-    """Let a run do the blends that it has not done yet."""
+def complete(records, run, numbers, make):
+    """Let a run do those of the numbered blends that it has not done yet."""
     missing = records.missing(run.name, run.settings, numbers)
-    for first in range(0, len(missing), block):
-        part = missing[first : first + block]
-        records.add(run.name, run.settings, run.scores({number: make(number) for number in part}))
-        print(f"{run.name}: {len(missing[: first + block])} of {len(missing)} blends done", flush=True)
+    if missing:
+        records.add(run.name, run.settings, run.scores({number: make(number) for number in missing}))
+        print(f"{run.name}: blends {missing[0]} to {missing[-1]} done", flush=True)

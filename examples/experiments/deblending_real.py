@@ -12,7 +12,7 @@ blends are kept in FILE and not made again; real blends have no truth, and are j
 
 import argparse
 import sys
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -21,7 +21,7 @@ import numpy as np
 from command import DATA, save
 from deblending_figures import EDGES, accuracy_figures, bins_of, facts_of, print_bins, ratio_of
 from deblending_galaxies import RealGalaxies
-from deblending_methods import METHODS, Run, complete
+from deblending_methods import BLOCK, METHODS, Run, complete
 from deblending_pictures import binned, blend
 from deblending_records import Records
 from deblending_scenes import make_blend
@@ -64,11 +64,12 @@ def drawn_with_hst(options):
     records = Records(options.results, {"survey": "hsc", "seed": options.seed, "galaxies": "hst_cosmos"})
     for name in options.again:
         records.forget(name)
-    make = partial(make_blend, survey="hsc", seed=options.seed,
-                   parts_of=RealGalaxies(options.data / "hst_cosmos").parts)
+    parts = RealGalaxies(options.data / "hst_cosmos").parts
+    make = lru_cache(maxsize=BLOCK)(partial(make_blend, survey="hsc", seed=options.seed, parts_of=parts))
     numbers = range(options.scenes)
-    for name in options.method:
-        complete(records, Run(name, METHODS[name]), numbers, make)
+    for first in range(0, options.scenes, BLOCK):
+        for name in options.method:
+            complete(records, Run(name, METHODS[name]), numbers[first : first + BLOCK], make)
     print(f"=== {options.scenes} blends of HST's galaxies")
     report = {"bins": print_bins(records, options.method, numbers),
               "methods": facts_of(records, options.method, numbers)}

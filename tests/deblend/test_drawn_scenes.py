@@ -97,9 +97,9 @@ def test_comparison_goes_on_where_it_stopped(run, tmp_path, capsys):
     results = tmp_path / "results" / "scores.json"
     options = ("--method", "known", "adaprox", "--results", results, "--seed", 7)
     first = run("deblending_comparison", "--scenes", 1, *options)
-    assert "adaprox: 1 of 1 blends done" in capsys.readouterr().out
+    assert "adaprox: blends 0 to 0 done" in capsys.readouterr().out
     second = run("deblending_comparison", "--scenes", 2, *options)
-    assert "adaprox: 1 of 1 blends done" in capsys.readouterr().out
+    assert "adaprox: blends 1 to 1 done" in capsys.readouterr().out
     assert second["methods"]["adaprox"]["blends"] == 2
     run("deblending_comparison", "--scenes", 1, *options)
     assert "done" not in capsys.readouterr().out
