@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from astropy.units import Quantity, UnitConversionError
 
 from celestepy.deblend.errors import DeblendError
 
@@ -56,8 +57,8 @@ class Grid:
         ----------
         shape : (int, int)
             Rows and columns.
-        pixel_scale : float
-            Side of a pixel, arcsec.
+        pixel_scale : float or Quantity
+            Side of a pixel, arcsec where it has no unit.
         origin : (float, float), optional
             u, v of the centre of pixel (0, 0), arcsec.
 
@@ -66,9 +67,12 @@ class Grid:
         Grid
             With the jacobian ``pixel_scale * I``.
         """
-        scale = float(pixel_scale)
+        try:
+            scale = float(Quantity(pixel_scale, "arcsec").value)
+        except (TypeError, UnitConversionError):
+            scale = np.nan
         if not (np.isfinite(scale) and scale > 0):
-            raise DeblendError(f"pixel_scale: {pixel_scale!r}, expected arcsec per pixel > 0")
+            raise DeblendError(f"pixel_scale: {pixel_scale!r}, expected one number of arcsec > 0, or an angle")
         return cls(shape, scale * np.eye(2), origin)
 
     @property

@@ -6,14 +6,17 @@ Several bands may share the grid; other resolutions of the same patch are observ
 from dataclasses import dataclass
 
 import numpy as np
+from astropy.units import UnitConversionError
 
 from celestepy.deblend.errors import DeblendError
 from celestepy.deblend.grid import Grid
-from celestepy.deblend.psf_matching import odd_stamp
+from celestepy.deblend.psf_matching import check_centre, odd_stamp
 
 __all__ = ["Observation"]
 
 PIXEL_SCALE = 1.0  # arcsec, where none is given
+# beyond these, squares of squares leave the range of float64 while a scene is fitted
+_LARGEST_PIXEL, _LARGEST_WEIGHT, _SMALLEST_WEIGHT, _LARGEST_SNR = 1e75, 1e150, 1e-150, 1e50
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +52,8 @@ class Observation:
         Parameters
         ----------
         images : array_like (B, h, w) or (h, w)
-            Sky-subtracted pixels; any real dtype, byte order and layout; masked entries and NaN are not used.
+            Sky-subtracted pixels; any real dtype, byte order and layout; masked entries and NaN are not used. A
+            Quantity is taken in its own unit, to which weights or variances, quantities then too, are brought.
         weights : array_like, optional
             Inverse variances, of the images' shape, one for each band or one number; 0 or NaN where not used.
         psfs : sequence of B stamps or PSFMixture, or one for all
@@ -60,7 +64,7 @@ class Observation:
             In place of `weights`: variances; infinite, NaN or <= 0 where not used.
         mask : array_like, optional
             Not 0 where a pixel is not to be used.
-        pixel_scale : float, optional
+        pixel_scale : float or Quantity, optional
             Arcsec; 1 where it does not matter.
         grid : Grid, optional
             In place of `pixel_scale`, for patches seen at several resolutions.
@@ -73,8 +77,10 @@ class Observation:
         Raises
         ------
         DeblendError
-            If shapes do not agree, no pixel can be used, or PSFs are missing.
+            If shapes or units do not agree, no pixel can be used, numbers are out of range, or PSFs are missing or
+            off their stamps' centres.
         """
+        images, weights, variance = _without_units(images, weights, variance)
         pixels = np.ma.asarray(images)
         pixels = pixels[None] if pixels.ndim == 2 else pixels
         if pixels.ndim != 3 or pixels.size == 0 or pixels.dtype.kind not in "fiub":
@@ -95,6 +101,7 @@ class Observation:
         if grid.shape != pixels.shape[1:]:
             raise DeblendError(f"grid: shape {grid.shape}, expected that of the images, {pixels.shape[1:]}")
         values = np.where(used, np.ma.filled(pixels.astype(float), 0.0), 0.0)
+        _check_range(values, weights[used])
         return cls(_frozen(values), _frozen(np.where(used, weights, 0.0)), _stamps(psfs, names), names, grid)
 
     @property
@@ -121,6 +128,38 @@ class Observation:
             The changed copy.
         """
         return Observation.from_arrays(images, self.weights, psfs=self.psfs, bands=self.bands, grid=self.grid)
+
+
+def _without_units(images, weights, variance):
+    """The numbers of all three, in the images' unit and in powers of it; arrays with and without units do not mix."""
+    unit, numbers = getattr(images, "unit", None), []
+    for name, values, power in (("weights", weights, -2), ("variance", variance, 2)):
+        own = getattr(values, "unit", None)
+        if values is not None and (own is None) != (unit is None):
+            raise DeblendError(
+                f"{name}: in {own or 'plain numbers'} while the images are in {unit or 'plain numbers'}, expected"
+                f" {'plain numbers' if unit is None else unit**power}; give both with units or both without"
+            )
+        try:
+            numbers.append(values if own is None else values.to_value(unit**power))
+        except UnitConversionError:
+            raise DeblendError(f"{name}: unit {own}, expected {unit**power}, for images in {unit}") from None
+    return images if unit is None else images.value, *numbers
+
+
+def _check_range(values, weights):
+    """Refuse numbers whose powers float64 cannot hold: they come from a strange unit or a damaged file."""
+    pixel, weight = float(np.abs(values).max()), float(weights.max())
+    if pixel > _LARGEST_PIXEL or not _SMALLEST_WEIGHT <= weight <= _LARGEST_WEIGHT:
+        raise DeblendError(
+            f"images: largest pixel {pixel:.3g} and largest weight {weight:.3g}, expected pixels below"
+            f" {_LARGEST_PIXEL:g} and weights of {_SMALLEST_WEIGHT:g} to {_LARGEST_WEIGHT:g}; choose another unit"
+        )
+    if pixel * np.sqrt(weight) > _LARGEST_SNR:
+        raise DeblendError(
+            f"images: signal to noise of up to {pixel * np.sqrt(weight):.3g}, expected below {_LARGEST_SNR:g}; mask"
+            " damaged pixels and check the unit of the weights"
+        )
 
 
 def _weights(weights, variance, shape):
@@ -159,7 +198,10 @@ def _stamps(psfs, names):
     psfs = [psfs] * len(names) if single else list(psfs)
     if len(psfs) != len(names):
         raise DeblendError(f"psfs: {len(psfs)} given, expected one for all or one for each band {', '.join(names)}")
-    return tuple(_frozen(odd_stamp(psf, f"psf of band {name}")) for psf, name in zip(psfs, names, strict=True))
+    stamps = [odd_stamp(psf, f"psf of band {name}") for psf, name in zip(psfs, names, strict=True)]
+    for stamp, name in zip(stamps, names, strict=True):
+        check_centre(stamp, f"psf of band {name}")
+    return tuple(_frozen(stamp) for stamp in stamps)
 
 
 def _frozen(array):

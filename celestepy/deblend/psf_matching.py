@@ -11,12 +11,15 @@ from scipy.fft import irfft2, next_fast_len, rfft2
 from celestepy.deblend.errors import DeblendError
 from celestepy.images.psf_mixture import PSFMixture
 
-__all__ = ["centred", "difference_kernel", "gaussian_sigma", "model_psf_for", "odd_stamp"]
+__all__ = [
+    "centred", "check_centre", "check_sampling", "difference_kernel", "gaussian_sigma", "model_psf_for", "odd_stamp"
+]
 
 NARROW = 0.8  # pixels: the widest model PSF chosen by default; its power at the Nyquist frequency is 4%
 SHARE = 0.6  # of the sharpest PSF's width that the default model PSF has at most
 NARROWEST = 0.4  # pixels: below this a Gaussian is not sampled at all
 UNDERSAMPLED = 0.55  # pixels, Gaussian sigma: FWHM 1.3; pixels cannot hold what the PSF lets through
+OFF_CENTRE = 1.0  # pixels from the middle of a stamp to that of its PSF; an even stamp may be off by 0.7
 DAMPING = 1e-3  # relative to the model PSF's power at frequency 0
 
 
@@ -51,6 +54,52 @@ def odd_stamp(stamp, name="psf"):
     if not (np.isfinite(total) and total > 0):
         raise DeblendError(f"{name}: sum {total}, expected finite pixels with a positive sum; replace NaN by 0")
     return centred(pixels / total, 2 * (max(pixels.shape) // 2) + 1)
+
+
+def check_centre(stamp, name="psf"):
+    """Refuse a PSF whose peak is not in the middle of its stamp: it would move every source.
+
+    Parameters
+    ----------
+    stamp : (n, n) array
+        Of `odd_stamp`.
+    name : str, optional
+        For messages.
+
+    Raises
+    ------
+    DeblendError
+        If the pixels above half of the peak are centred more than a pixel away from the middle one.
+    """
+    bright = np.argwhere(stamp >= 0.5 * stamp.max())
+    off_y, off_x = bright.mean(axis=0) - len(stamp) // 2
+    if np.hypot(off_y, off_x) > OFF_CENTRE:
+        raise DeblendError(
+            f"{name}: its peak lies {off_y:+.1f}, {off_x:+.1f} pixels (y, x) off the middle of its stamp, expected at"
+            f" most {OFF_CENTRE:g}; shift it there, or cut the stamp about the peak"
+        )
+
+
+def check_sampling(stamps):
+    """Refuse PSFs that pixels are too large for.
+
+    Parameters
+    ----------
+    stamps : sequence of (n, n) arrays
+        PSFs in their own pixels, of unit sum.
+
+    Raises
+    ------
+    DeblendError
+        If one is undersampled.
+    """
+    sharpest = min(gaussian_sigma(stamp) for stamp in stamps)
+    if sharpest < UNDERSAMPLED:
+        raise DeblendError(
+            f"psfs: the sharpest is {sharpest:.2f} pixels wide (Gaussian sigma), expected at least {UNDERSAMPLED}: the"
+            " images are undersampled; combine dithered exposures on smaller pixels, or give model_psf=None for a"
+            " deconvolved model of free sources at your own risk"
+        )
 
 
 def centred(stamp, side):
@@ -112,13 +161,8 @@ def model_psf_for(stamps):
     DeblendError
         If a PSF is undersampled.
     """
+    check_sampling(stamps)
     sharpest = min(gaussian_sigma(stamp) for stamp in stamps)
-    if sharpest < UNDERSAMPLED:
-        raise DeblendError(
-            f"psfs: the sharpest is {sharpest:.2f} pixels wide (Gaussian sigma), expected at least {UNDERSAMPLED}: the"
-            " images are undersampled; combine dithered exposures on smaller pixels, or give model_psf=None for a"
-            " deconvolved model of free sources at your own risk"
-        )
     sigma = min(NARROW, SHARE * sharpest)
     variance = max(sigma, NARROWEST) ** 2
     return PSFMixture([1.0], [[0.0, 0.0]], [[variance, 0.0, variance]])

@@ -11,7 +11,7 @@ from scipy.fft import irfft2, next_fast_len, rfft2
 from celestepy.deblend.errors import DeblendError
 from celestepy.deblend.local_convolution import LocalConvolution, lit_part
 from celestepy.deblend.observation import Observation
-from celestepy.deblend.psf_matching import difference_kernel, model_psf_for
+from celestepy.deblend.psf_matching import check_sampling, difference_kernel, model_psf_for
 from celestepy.deblend.resampling import REACH, resampled_psf, resampling_matrix
 
 __all__ = ["DEFAULT_PSF", "Frame"]
@@ -52,6 +52,8 @@ class Frame:
         self.grid = min((o.grid for o in observations), key=lambda g: g.pixel_area) if grid is None else grid
         self.bands = tuple(dict.fromkeys(band for o in observations for band in o.bands))
         stamps = [[resampled_psf(psf, o.grid, self.grid) for psf in o.psfs] for o in observations]
+        if model_psf is not None:
+            check_sampling([psf for o in observations for psf in o.psfs])
         default = isinstance(model_psf, str)
         self.model_psf = model_psf_for([stamp for own in stamps for stamp in own]) if default else model_psf
         kernels = [[difference_kernel(stamp, self.model_psf) for stamp in own] for own in stamps]
@@ -177,6 +179,21 @@ class Frame:
             np.add.at(bounds, channel.band_indices, channel.curvatures)
         return bounds
 
+    def information(self):
+        """Fisher information that each band has on each pixel of the model, all others known.
+
+        Returns
+        -------
+        (B, H, W) array
+            The diagonal of P' w P with the weights w of all observations of the band: the inverse variance of the
+            flux of one model pixel. Exact on the model's own grid; for observations of other grids the squared
+            response is interpolated, good to a per cent where their PSF is sampled well by the model's pixels.
+        """
+        total = np.zeros((self.n_bands, *self.grid.shape))
+        for channel in self._channels:
+            np.add.at(total, channel.band_indices, self._cropped(channel.information()))
+        return np.maximum(total, 0.0)  # rounding of the transforms, and the sinc's ringing at masks
+
     @property
     def _half_shape(self):
         return self._fft_shape[0], self._fft_shape[1] // 2 + 1
@@ -199,8 +216,8 @@ class _Channel:
         self.view = tuple(n + 2 * margin for n in frame.grid.shape)
         self.kernels = np.stack([_kernel_spectrum(k, frame.grid.shape, margin, self.fft_shape) for k in kernels])
         self.local = LocalConvolution(kernels, frame.grid.shape, self.fft_shape)
-        gain = 1.0 if self.matrix is None else observation.grid.pixel_area / frame.grid.pixel_area
-        largest = observation.weights.max(axis=(1, 2)) * gain
+        self.gain = 1.0 if self.matrix is None else observation.grid.pixel_area / frame.grid.pixel_area
+        largest = observation.weights.max(axis=(1, 2)) * self.gain
         self.curvatures = largest * (np.abs(self.kernels) ** 2).max(axis=(1, 2))
 
     def render(self, spectra):
@@ -222,8 +239,19 @@ class _Channel:
         for k, spectrum in zip(wide, spectra, strict=True):
             shaped[:, k] = self.render(spectrum[None])
         for k in np.flatnonzero(is_local):
-            self.local.add(images[k], parts[k], shaped[:, k])
+            if images[k].any():  # a source without light in the frame stays dark
+                self.local.add(images[k], parts[k], shaped[:, k])
         return result
+
+    def information(self):
+        """(B_o, H', W') sums over the observed pixels of weight times squared response to each model pixel."""
+        squares = rfft2(irfft2(self.kernels, s=self.fft_shape) ** 2)
+        if self.matrix is None:
+            weights, gain = self.observation.weights, 1.0
+        else:
+            flat = self.matrix.T @ self.observation.weights.reshape(len(squares), -1).T
+            weights, gain = np.ascontiguousarray(flat.T).reshape(len(squares), *self.view), self.gain
+        return gain * irfft2(rfft2(weights, s=self.fft_shape) * squares.conj(), s=self.fft_shape)
 
     def adjoint(self, images):
         """Spectra (B_o, ...) of the transpose of `render`."""

@@ -232,6 +232,23 @@ class Scene:
         """
         return flux_covariance(self.linear_problem()[0])
 
+    def seen_share(self):
+        """How much of each source's light falls on usable pixels, by the model itself.
+
+        Returns
+        -------
+        (K, B) array
+            Share of its flux, 0 to 1, in the observation of the band that sees most of it. Light that a PSF spreads
+            over a mask or out of the frame is not seen, nor is that of pixels of the model beyond.
+        """
+        shares = np.zeros((len(self), self.frame.n_bands))
+        if len(self):
+            for columns, observation, bands in zip(self._columns(), *self._channels, strict=True):
+                used = (observation.weights > 0).reshape(len(bands), -1)
+                own = np.einsum("bkp,bp->kb", columns, used)
+                np.maximum.at(shares, (slice(None), bands), own)
+        return np.clip(shares, 0.0, 1.0)
+
     def _columns(self):
         return self.frame.columns(self.stack())
 

@@ -16,6 +16,7 @@ from celestepy.model.source import Source
 
 __all__ = ["Box", "FreeSource", "GalaxySource", "PointSource"]
 
+_FARTHEST = 2**40  # pixels: as far outside of every frame as any other place
 _POINT_REACH = 6.0  # standard deviations of the model PSF that the box of a point source reaches to
 _GALAXY_REACH = 8.0  # half-light radii that the box of a model galaxy reaches to
 
@@ -137,8 +138,11 @@ class FreeSource:
         values /= total
         values.setflags(write=False)
         object.__setattr__(self, "morphology", values)
-        object.__setattr__(self, "y", int(np.rint(self.y)))
-        object.__setattr__(self, "x", int(np.rint(self.x)))
+        for name in ("y", "x"):
+            place = float(getattr(self, name))
+            if np.isnan(place):
+                raise DeblendError(f"{name}: {place}, expected the pixel of the source's centre")
+            object.__setattr__(self, name, int(np.rint(np.clip(place, -_FARTHEST, _FARTHEST))))
         object.__setattr__(self, "sed", _checked_sed(self.sed))
 
     @property
@@ -321,5 +325,7 @@ def _checked_sed(sed):
     sed = np.array(sed, dtype=float)
     if sed.ndim != 1:
         raise DeblendError(f"sed: shape {sed.shape}, expected one flux for each band of the scene")
+    if not np.isfinite(sed).all():
+        raise DeblendError(f"sed: {sed.tolist()}, expected finite fluxes; leave it out to have them found")
     sed.setflags(write=False)
     return sed

@@ -6,6 +6,7 @@ __all__ = ["OK", "statuses_of"]
 
 OK = "ok"
 _SAME_PLACE = 0.5  # pixels
+_SEEN = 0.5  # share of a source's light below which most of it is a guess
 
 _MESSAGES = {
     OK: "",
@@ -15,6 +16,8 @@ _MESSAGES = {
     "prior failed": "the prior gave no finite score, and the source was fitted without it; check its start",
     "centre outside": "its centre lies outside of the frame: most of its light is extrapolated; take a larger patch",
     "no flux": "the fit gives it no light in any band; remove it or check its start",
+    "mostly unseen": "usable pixels see {seen:.0%} of its light, the rest is extrapolated; check the mask and the"
+    " patch's border, and do not trust its flux",
 }
 
 
@@ -35,11 +38,12 @@ def statuses_of(scene, known, troubled):
     statuses, messages : tuples of str
         One for each source.
     """
-    found = [_status(scene, k, known[k], troubled) for k in range(len(scene))]
+    seen = scene.seen_share().max(axis=1, initial=0.0)
+    found = [_status(scene, k, known[k], troubled, seen[k]) for k in range(len(scene))]
     return tuple(status for status, _ in found), tuple(message for _, message in found)
 
 
-def _status(scene, k, known, troubled):
+def _status(scene, k, known, troubled, seen):
     source = scene.sources[k]
     other = _earlier_at_the_same_place(scene.sources, k)
     height, width = scene.frame.grid.shape
@@ -50,9 +54,10 @@ def _status(scene, k, known, troubled):
         "prior failed": k in troubled,
         "centre outside": not (-0.5 <= source.y < height - 0.5 and -0.5 <= source.x < width - 0.5),
         "no flux": not np.any(source.sed),
+        "mostly unseen": seen < _SEEN,
     }
     status = next((name for name, holds in checks.items() if holds), OK)
-    return status, _MESSAGES[status].format(other=other)
+    return status, _MESSAGES[status].format(other=other, seen=seen)
 
 
 def _earlier_at_the_same_place(sources, k):
