@@ -77,6 +77,26 @@ class Network(eqx.Module):
             numbers |= initial(layer, k)
         return cls(numbers, json.dumps(description))
 
+    def continued(self, path):
+        """Begin with the numbers of a weight file: a network, and the file's ``scale``.
+
+        Parameters
+        ----------
+        path : str or path-like
+            A weight file of the same layers; convolutions do not mind another size of the stamps.
+
+        Returns
+        -------
+        network : Network
+        scale : float
+            What the network of the file calls 1.
+        """
+        file = load_network_file(path)
+        if file.description != self.description:
+            raise SystemExit(f"--start-from {path}: its layers differ from those of the network to be trained")
+        numbers = {name: jnp.asarray(array, jnp.float32) for name, array in file.arrays.items()}
+        return Network(numbers, self.text), float(file.metadata["scale"])
+
     def __call__(self, x, log_sigma):
         """Images (n, h, w, channels) at temperatures (n,) -> output channels."""
         description = self.description

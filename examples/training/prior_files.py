@@ -7,7 +7,7 @@ import numpy as np
 from galaxies import MODEL_PSF_SIGMA
 
 from celestepy import __version__
-from celestepy.nn import save_network_file
+from celestepy.nn import load_network_file, save_network_file
 
 SOFTENING = 0.02  # of the highest pixel: where u = asinh(S / softening) turns from linear to logarithmic
 
@@ -27,7 +27,10 @@ def mean_image(images):
 
 def training_record(args, data, curve):
     """Where a network comes from: enough to train it again."""
-    settings = {name: value for name, value in vars(args).items() if name != "folder"}
+    settings = {name: value for name, value in vars(args).items() if name not in ("folder", "start_from")}
+    if getattr(args, "start_from", None):
+        about = load_network_file(args.start_from).metadata["training"]
+        settings["start_from"] = {"name": args.start_from.stem, "held_out": about["held_out"]}
     return {
         "script": sys.argv[0].rpartition("/")[2],
         "settings": settings,

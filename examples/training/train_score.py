@@ -11,6 +11,12 @@ the loss is that of the noise-weighted score, lambda(t) |s - grad log p_0t|^2, w
 own target has unit variance at every temperature.
 
 Images are u = asinh(S / 0.02), S the morphology with highest pixel 1: the density that is learned is that of u.
+
+With --start-from FILE the training begins with the network of a weight file, of another survey or of another size:
+
+    python examples/training/train_score.py hsc --size 64 --start-from score-hsc-32.npz --steps 1000 ...
+
+It then also keeps that network's unit of its input, ``scale``, but has the mean image of its own galaxies.
 """
 
 import argparse
@@ -30,7 +36,9 @@ from celestepy.nn import score_unet
 # ln sigma in training: 95% of the values of sigma within .007 and 4, 99.9% below 20, from where samplers start
 MEAN_LN_SIGMA, SPREAD_LN_SIGMA = -1.8, 1.6
 SIGMA_RANGE = (0.01, 20.0)
-CHANNELS = {32: (32, 64, 64), 64: (16, 32, 64, 64)}
+# of both sizes: a pixel of the result depends on all within 44, so the network that knows 32 pixels can learn 64 ones
+CHANNELS = (32, 64, 64)
+SIZES = (32, 64)
 HELD_OUT_SIGMAS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 3.0)
 HELD_OUT_SEED = 10**6
 
@@ -69,12 +77,13 @@ def make_held_out_loss(scale, images):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipe", choices=sorted(RECIPES))
-    parser.add_argument("--size", type=int, choices=sorted(CHANNELS), default=32)
+    parser.add_argument("--size", type=int, choices=SIZES, default=32)
     parser.add_argument("--per-type", type=int, default=5000, help="galaxies of each Sersic index")
     parser.add_argument("--steps", type=int, default=20000, help="steps in all, those of the checkpoint included")
     parser.add_argument("--cool-down", type=int, default=2000, help="last steps, in which the rate falls to zero")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--start-from", type=Path, metavar="FILE", help="weight file to begin with, not random numbers")
     parser.add_argument("--folder", type=Path, required=True, help="for the checkpoint, the curve and the weights")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
@@ -87,7 +96,9 @@ def main():
     images = images - mean
     scale = float(images.std())
     held_out = transformed(draw_galaxies(recipe, args.size, 128, HELD_OUT_SEED)) - mean
-    network = Network.start(score_unet(CHANNELS[args.size]), jax.random.PRNGKey(args.seed))
+    network = Network.start(score_unet(CHANNELS), jax.random.PRNGKey(args.seed))
+    if args.start_from:
+        network, scale = network.continued(args.start_from)
     print(json.dumps(about), f"scale {scale:.4f}", sum(v.size for v in network.numbers.values()), "numbers", flush=True)
     network, curve = train(
         network, make_loss(scale), make_held_out_loss(scale, jnp.asarray(held_out)), images,
