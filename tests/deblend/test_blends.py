@@ -17,6 +17,14 @@ class TestVisibleRadius:
         assert visible_radius(np.array([2.0, 2.0]), np.array([0.1, np.nan]), 0.2).tolist() == [2.0, 2.0]
 
 
+    def test_bright_sources_have_wings(self):
+        """A twentieth of the light, 3.6 times as wide; the core alone would end at 4 widths."""
+        radius = visible_radius(np.array([1.0]), np.array([3e4]), 0.4)[0]
+        peak = 3e4 * 0.05 * 0.4 / (2 * np.sqrt(np.pi) * 3.6)
+        assert peak * np.exp(-0.5 * (radius / 3.6) ** 2) == pytest.approx(1.0)
+        assert radius > 9
+
+
 class TestFindBlends:
     def test_chains_are_one_blend(self):
         plans = find_blends([[0, 0], [30, 0], [1.9, 0], [3.8, 0], [30, 3]], np.ones(5))
