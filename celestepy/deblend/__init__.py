@@ -17,6 +17,7 @@ from celestepy.deblend.field_models import FieldModels, ModelImage, ResidualImag
 from celestepy.deblend.forward_backward import ForwardBackward
 from celestepy.deblend.grid import Grid
 from celestepy.deblend.growth import Growth
+from celestepy.deblend.hallucination import HallucinationMap
 from celestepy.deblend.methods import METHODS, frame_for, method_for, method_named
 from celestepy.deblend.observation import Observation
 from celestepy.deblend.patches import observe
@@ -42,6 +43,7 @@ __all__ = [
     "GalaxySource",
     "Grid",
     "Growth",
+    "HallucinationMap",
     "ModelImage",
     "Monotonic",
     "MorphologyPrior",

@@ -124,9 +124,15 @@ class Solver(ABC):
     growth: Growth = Growth()
     nonnegative_fluxes: bool = True
 
+    _beyond_stamps = False  # whether boxes may be larger than the prior's stamp
+
     @abstractmethod
     def _stepper(self, problem, variables, constraints, term):
         """The state of a new fit."""
+
+    def _prepared(self, scene, term):
+        """The scene that the steps begin from."""
+        return scene
 
     def fit(self, scene):
         """Fit morphologies, fluxes and the parameters of stars and galaxies.
@@ -150,12 +156,13 @@ class Solver(ABC):
         constraints = Constraints(self.constraints)
         frame = scene.frame
         term = None if self.prior is None else PriorTerm(self.prior, frame.grid.pixel_scale, frame.model_psf)
+        scene = self._prepared(scene, term)
         variables = Variables(scene)
-        for k in variables.free if term is not None else ():
+        for k in variables.free if term is not None and not self._beyond_stamps else ():
             term.check(variables.boxes[k].shape, f"source {variables.indices[k]}")
         problem = Problem(frame, nonnegative=self.nonnegative_fluxes, flux_cost=constraints.flux_cost)
         if not len(variables):
-            return _result(scene, scene.sources, set(), [], "no source lies in the frame", began)
+            return _result(scene, scene.sources, set(), [], "no source lies in the frame", began, self.prior)
         stepper = self._stepper(problem, variables, constraints, term)
         trace, reason = self._iterate(stepper, _depth(frame), term)
         seds = stepper.finish()
@@ -163,7 +170,7 @@ class Solver(ABC):
         empty = np.zeros(frame.n_bands)
         sources = [fitted.get(k, source.replace(sed=empty)) for k, source in enumerate(scene.sources)]
         troubled = {variables.indices[k] for k in stepper.troubled}
-        return _result(scene, sources, troubled, trace, reason, began)
+        return _result(scene, sources, troubled, trace, reason, began, self.prior)
 
     def _iterate(self, stepper, depth, term):
         """Take steps until there is a reason not to."""
@@ -208,7 +215,7 @@ def _depth(frame):
     return depth
 
 
-def _result(scene, sources, troubled, trace, reason, began):
+def _result(scene, sources, troubled, trace, reason, began, prior):
     fitted = scene.replace(sources)
     gram, _ = fitted.linear_problem() if len(fitted) else (np.zeros((fitted.frame.n_bands, 0, 0)), None)
     covariance = flux_covariance(gram)
@@ -224,4 +231,5 @@ def _result(scene, sources, troubled, trace, reason, began):
         converged=reason == CONVERGED,
         reason=reason,
         seconds=time.perf_counter() - began,
+        prior=prior,
     )
