@@ -106,6 +106,10 @@ def hallucination_map(scene, k, prior, *, rng, sigma=TEMPERATURE):
     ------
     DeblendError
         If there is no such source, it is a star or model galaxy, or the prior is for other pixels.
+
+    Notes
+    -----
+    Where a box is larger than the prior's stamp, the prior is taken to have the curvature 1 / sigma^2 beyond it.
     """
     if not -len(scene) <= k < len(scene):
         raise DeblendError(f"k: {k}, expected one of the {len(scene)} sources, 0 to {len(scene) - 1}")
@@ -113,7 +117,6 @@ def hallucination_map(scene, k, prior, *, rng, sigma=TEMPERATURE):
     if not isinstance(source, FreeSource):
         raise DeblendError(f"k: source {k} is a {source.kind}, expected a free one: others have no pixels to decide on")
     term = PriorTerm(prior, scene.frame.grid.pixel_scale, scene.frame.model_psf)
-    term.check(source.morphology.shape, f"source {k}")
     of_prior = _prior_information(term, source.morphology, sigma, rng)
     return HallucinationMap(_data_information(scene, k, term.normalisation), of_prior, source.morphology, sigma)
 
@@ -132,14 +135,19 @@ def _data_information(scene, k, normalisation):
 
 def _prior_information(term, morphology, sigma, rng):
     """Minus the second derivatives of the log density along each pixel of the box."""
-    height, width = morphology.shape
-    rows, columns = (slice(n // 2 - side // 2, n // 2 + side // 2 + 1)
-                     for n, side in zip(term.shape, (height, width), strict=True))  # fmt: skip
+    in_stamp, in_box = [], []
+    for stamp_side, side in zip(term.shape, morphology.shape, strict=True):
+        shift = stamp_side // 2 - side // 2
+        first, last = max(shift, 0), min(shift + side, stamp_side)
+        in_stamp.append(slice(first, last))
+        in_box.append(slice(first - shift, last - shift))
     stamp = np.zeros(term.shape)
-    stamp[rows, columns] = term.normalisation.forward(morphology)
+    stamp[*in_stamp] = term.normalisation.forward(morphology)[*in_box]
     diagonal = getattr(term.prior, "diagonal", None)
     found = _probed(term.prior, stamp, sigma, rng) if diagonal is None else diagonal(stamp, sigma, rng)
-    return -np.asarray(found, dtype=float)[rows, columns]
+    information = np.full(morphology.shape, sigma**-2.0)
+    information[*in_box] = -np.asarray(found, dtype=float)[*in_stamp]
+    return information
 
 
 def _probed(prior, stamp, sigma, rng):

@@ -115,6 +115,14 @@ class TestMap:
         other = result.hallucination_map(0, rng=np.random.default_rng(0), prior=GaussianPrior(variance=1.0), sigma=1.0)
         np.testing.assert_allclose(other.prior, 0.5, rtol=1e-6)
 
+    def test_beyond_the_stamp(self):
+        """A stamp of 8 x 8 under a box of 11 x 13: its pixels, and the noise's own curvature around."""
+        prior = GaussianPrior((8, 8), normalisation=Normalisation("peak", 0.02), variance=0.05)
+        found = hallucination_map(scene_of(), 0, prior, rng=np.random.default_rng(0), sigma=0.1).prior
+        expected = np.full((11, 13), 100.0)
+        expected[1:9, 2:10] = 1 / 0.06
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
     def test_refusals(self):
         scene, rng, prior = scene_of(), np.random.default_rng(0), GaussianPrior()
         with pytest.raises(DeblendError, match="k: 3, expected one of the 3"):
@@ -123,7 +131,5 @@ class TestMap:
             hallucination_map(scene, 1, prior, rng=rng)
         with pytest.raises(DeblendError, match="pixels of 0.3"):
             hallucination_map(scene, 0, GaussianPrior(pixel_scale=0.3), rng=rng)
-        with pytest.raises(DeblendError, match="larger than the stamps"):
-            hallucination_map(scene, 0, GaussianPrior((10, 10)), rng=rng)
         with pytest.raises(DeblendError, match="prior: none"):
             AsinhAdam(stop=StopRule(1)).fit(scene).hallucination_map(0, rng=rng)
