@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from astropy.table import QTable
 
+from celestepy.deblend.errors import DeblendError
 from celestepy.deblend.field_models import ModelImage
+from celestepy.deblend.hallucination import hallucination_map
 from celestepy.deblend.methods import frame_for
 from celestepy.deblend.priors import PriorTerm
 from celestepy.deblend.source import FreeSource
@@ -65,7 +67,7 @@ def fit_or_say_why(function, name):
         return BlendFit(status=FAILED, message=reason)
 
 
-def fit_blend(cutouts, begin, n_own, method, header_of):
+def fit_blend(cutouts, begin, n_own, method, header_of, rng):
     """Fit a blend.
 
     Parameters
@@ -80,14 +82,20 @@ def fit_blend(cutouts, begin, n_own, method, header_of):
         The method.
     header_of : callable
         From a Grid, x0 and y0 of a box to the header of its WCS.
+    rng : numpy.random.Generator
+        For the estimate of what the prior has decided.
 
     Returns
     -------
     BlendFit
     """
     frame = frame_for([cutout.observation for cutout in cutouts], method.prior)
-    result = method.fit(_within_stamps(begin(frame), method.prior))
+    start = begin(frame)
+    beyond_stamps = getattr(method, "_beyond_stamps", False)
+    result = method.fit(start if beyond_stamps else _within_stamps(start, method.prior))
     rows = result.table()[:n_own]
+    if method.prior is not None:
+        rows["data_share"] = _data_shares(result.scene, n_own, method.prior, rng)
     rows["chi2"] = result.scene.chi2() / max(result.scene.n_pixels, 1)
     models, light = [[] for _ in range(n_own)], []
     for cutout, images in zip(cutouts, result.scene.render_sources(), strict=True):
@@ -109,12 +117,25 @@ def _within_stamps(scene, prior):
     return scene.replace([_cut(source, limits) if source.kind == "free" else source for source in scene.sources])
 
 
+def _data_shares(scene, n_own, prior, rng):
+    """Share of each source's light that the data have decided rather than the prior; NaN where there is no prior."""
+    scene, shares = _within_stamps(scene, prior), np.full(n_own, np.nan)
+    for k, source in enumerate(scene.sources[:n_own]):
+        if source.kind == "free" and scene.active[k]:
+            try:
+                shares[k] = hallucination_map(scene, k, prior, rng=rng).data_share
+            except DeblendError as error:  # a prior that does not know the temperature: models are worth having
+                log.info("no share of the data: %s", error)
+    return shares
+
+
 def _cut(source, limits):
     pads = [max(side // 2 - limit, 0) for side, limit in zip(source.morphology.shape, limits, strict=True)]
     inner = source.morphology[tuple(slice(pad, side - pad) for pad, side in zip(pads, source.morphology.shape))]
-    if not any(pads) or not inner.sum() > 0:
+    total = inner.sum()
+    if not any(pads) or not total > 0:
         return source
-    return FreeSource(source.y, source.x, inner, source.sed)
+    return FreeSource(source.y, source.x, inner, None if source.sed is None else source.sed * total)
 
 
 def _by_corner(cutout):

@@ -72,7 +72,7 @@ def deblend_field(
     largest_blend : int, optional
         Sources of the largest blend that is fitted as a whole.
     rng : int, optional
-        Seed, kept in the metadata.
+        Seed, for the estimate of what the prior has decided.
     n_jobs : int or object with ``map``, optional
         Threads, or an executor; one by default. The result does not depend on it.
     progress : bool, optional
@@ -104,7 +104,7 @@ def deblend_field(
     around = _AROUND * sources.fwhm
     plans = find_blends(sources.offsets, sources.radii, margin=around, largest=largest_blend)
     plans = [plan for plan in plans if wanted[list(plan.own)].any()]
-    tasks = [partial(_fit, plan, sources, images, solver) for plan in plans]
+    tasks = [partial(_fit, plan, sources, images, solver, _generator(rng, plan.own[0])) for plan in plans]
     fits, interrupted = _run(tasks, n_jobs, progress)
     rows, models = _gathered(sources, images[0], plans, fits, wanted)
     parts = [None] * len(images) if position is None else _parts(images, plans, sources)
@@ -149,7 +149,7 @@ def deblend_patch(observation, peaks, *, method=None, prior=None, kinds=None, rn
         x, y = grid.from_plane(0.0, 0.0)
         return linear_header(x - x0, y - y0, grid.jacobian)
 
-    fitted = fit_blend([cutout], begin, len(peaks), solver, header_of)
+    fitted = fit_blend([cutout], begin, len(peaks), solver, header_of, _generator(rng, 0))
     rows = QTable({"row": np.arange(len(peaks)), "x": peaks[:, 1], "y": peaks[:, 0]})
     rows["blend"], rows["n_blend"] = 0, len(peaks)
     _take_over(rows, [(np.arange(len(peaks)), fitted)], unit=None)
@@ -179,7 +179,8 @@ def _solver(method, prior, pixel_scale):
 
 def _limit(solver):
     """The largest box to start from."""
-    return {} if solver.prior is None else {"largest_half": min((side - 1) // 2 for side in solver.prior.shape)}
+    free = solver.prior is None or getattr(solver, "_beyond_stamps", False)
+    return {} if free else {"largest_half": min((side - 1) // 2 for side in solver.prior.shape)}
 
 
 def _in_square(sources, images, position, size):
@@ -201,7 +202,18 @@ def _in_square(sources, images, position, size):
     return inside
 
 
-def _fit(plan, sources, images, solver):
+def _generator(rng, source):
+    """Random numbers of a blend, which do not depend on the others."""
+    return np.random.default_rng([_seed(rng) or 0, source])
+
+
+def _seed(rng):
+    if rng is not None and not (isinstance(rng, Integral) and rng >= 0):
+        raise DeblendError(f"rng: {rng!r}, expected a whole number >= 0 as the seed")
+    return None if rng is None else int(rng)
+
+
+def _fit(plan, sources, images, solver, rng):
     """Fit one blend, or say why not."""
     def work():
         ra, dec = (float(value) for value in from_tangent_offsets(*plan.centre, *sources.origin))
@@ -218,7 +230,7 @@ def _fit(plan, sources, images, solver):
             x, y = grid.from_plane(0.0, 0.0)
             return tangent_header(ra, dec, x - x0, y - y0, grid.jacobian)
 
-        return fit_blend(cut_out(images, ra, dec, plan.size), begin, len(plan.own), solver, header_of)
+        return fit_blend(cut_out(images, ra, dec, plan.size), begin, len(plan.own), solver, header_of, rng)
 
     return fit_or_say_why(work, f"blend of source {plan.own[0]}")
 
@@ -308,6 +320,6 @@ def _meta(method, solver, rng, interrupted, **more):
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "method": method,
         "settings": settings_of(solver),
-        "seed": int(rng) if isinstance(rng, Integral) else None,
+        "seed": _seed(rng),
         "interrupted": interrupted,
     } | more)

@@ -78,7 +78,8 @@ class FieldModels:
     table : `~astropy.table.QTable`
         ``row`` in the catalogue, ``ra``, ``dec`` (where the sky is known), ``x``, ``y`` in the first image, ``kind``,
         ``blend`` (its number), ``n_blend`` (sources in it), for each band b ``flux_b`` and ``flux_b_err``,
-        ``blendedness``, ``chi2`` (per pixel, of the patch of the blend), ``status`` and ``message``, and what else the
+        ``blendedness``, ``data_share`` (of its light, that the data have decided rather than the prior; only where
+        there is one), ``chi2`` (per pixel, of the patch of the blend), ``status`` and ``message``, and what else the
         method says of a source. Its ``meta`` tell how the field was made.
     models, residuals
         As given.

@@ -151,6 +151,7 @@ class TestFields:
         place = sky.truth["ra"][4].value, sky.truth["dec"][4].value
         result = deblend_field(sky.images, sky.truth, method=method, position=place, size=4)
         assert set(result.table["status"]) == {"ok"}
+        assert 0 < result.table["data_share"][0] < 1
         flux = sky.truth["flux_r"][4].value
         assert result.table["flux_r"][0].value == pytest.approx(flux, rel=0.5)
 
@@ -245,6 +246,8 @@ class TestTroubles:
             ({"position": (30.0, 95.0)}, "expected ra, dec in degrees"),
             ({"position": (30.0, 80.0)}, "lie outside of every image"),
             ({"threshold": 3.0}, "threshold: 3.0, but the sources are given"),
+            ({"rng": -1}, "rng: -1, expected a whole number"),
+            ({"rng": np.random.default_rng(1)}, "expected a whole number"),
             ({"n_jobs": 0}, "n_jobs: 0, expected a number of threads"),
         ],
     )
