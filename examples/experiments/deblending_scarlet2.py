@@ -108,15 +108,16 @@ def score_in_linear_pixels(path, temperature):
     from jax_network import load_score
     from scarlet2.nn import ScorePrior
 
-    from celestepy.deblend.learned import ScorePrior as Trained
+    from celestepy.nn import load_network_file
 
-    trained, score = Trained.load(path), load_score(path)
-    softening = trained.normalisation.softening
+    trained, score = load_network_file(path), load_score(path)
+    softening = trained.metadata["softening"]
 
     def of_pixels(stamps, t):
         return score(jnp.arcsinh(stamps / softening), t) / jnp.sqrt(stamps**2 + softening**2)
 
-    return ScorePrior(of_pixels, trained.shape, t=temperature), trained.model_psf_sigma
+    shape = trained.constants["mean"].shape
+    return ScorePrior(of_pixels, shape, t=temperature), trained.metadata["model_psf_sigma"]
 
 
 def started(images, weights, psfs, peaks, prior, psf_sigma):
@@ -175,7 +176,7 @@ def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("scenes", type=Path)
     options.add_argument("models", type=Path)
-    options.add_argument("--prior", metavar="FILE", help="weights of one of celestepy's score priors, or its name")
+    options.add_argument("--prior", metavar="FILE", help="weights of one of celestepy's score priors")
     options.add_argument("--temperature", type=float, default=0.1)
     options.add_argument("--iterations", type=int, default=ITERATIONS)
     options = options.parse_args()

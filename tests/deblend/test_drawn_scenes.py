@@ -172,3 +172,10 @@ def test_real_galaxies(run, data_dir, tmp_path, capsys):
 def test_no_real_galaxies_are_said(run, tmp_path):
     with pytest.raises(SystemExit, match="no such folder"):
         run("deblending_real", "--quick", "--data", tmp_path / "nowhere")
+
+
+def test_artifacts(run):
+    """Eight draws of the prior know that a ring does not belong to them."""
+    figures = {figure["name"]: figure["value"] for figure in run("deblending_artifacts", "--quick")["figures"]}
+    assert figures["rings pushed down, share"] == 1
+    assert figures["score on the ring / without it"] > 3
