@@ -1,5 +1,10 @@
 """What data and prior know of each pixel: against brute force, and in each prior's own variable."""
 
+import json
+import runpy
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from deblend.simple_priors import GaussianPrior, ScorePrior
@@ -133,3 +138,49 @@ class TestMap:
             hallucination_map(scene, 0, GaussianPrior(pixel_scale=0.3), rng=rng)
         with pytest.raises(DeblendError, match="prior: none"):
             AsinhAdam(stop=StopRule(1)).fit(scene).hallucination_map(0, rng=rng)
+
+
+class TestExperiment:
+    SCRIPT = Path(__file__).parents[2] / "examples" / "experiments" / "deblending_confidence.py"
+
+    @pytest.fixture
+    def figures(self, tmp_path, monkeypatch):
+        """Run the command; figures by title and name."""
+        pytest.importorskip("galsim", reason="blends are drawn by GalSim: pip install galsim")
+
+        def run(*options):
+            report = tmp_path / "report.json"
+            monkeypatch.setattr("sys.argv", [str(self.SCRIPT), "--json", str(report), *options])
+            monkeypatch.setattr("sys.path", sys.path[:])
+            runpy.run_path(str(self.SCRIPT), run_name="__main__")
+            tables = json.loads(report.read_text())["figures"]
+            return {title: {figure["name"]: figure["value"] for figure in own} for title, own in tables.items()}
+
+        return run
+
+    @pytest.mark.slow
+    def test_small_version(self, figures, tmp_path, capsys):
+        """Two blends: maps are right whatever their number, errors of fluxes only in order of magnitude."""
+        pytest.importorskip("matplotlib", reason="the pictures need matplotlib, extra 'plot'")
+        found = figures("--quick", "--method", "proximal", "--plots", str(tmp_path / "pictures"))
+        maps = found["hallucination maps"]
+        assert maps["masked pixels: the prior's"] > 0.9
+        assert maps["pixels above S/N 5: the data's"] > 0.95
+        assert maps["Hutchinson's error, r.m.s."] < 0.02
+        assert maps["rank correlation, relative error"] > 0.2
+        assert 0.2 < found["fluxes, proximal"]["width of the pulls, 68%"] < 5
+        assert (tmp_path / "pictures" / "deblending_confidence.png").stat().st_size > 1e4
+        assert "targets met" in capsys.readouterr().out
+
+    @pytest.mark.statistical
+    def test_errors_of_fluxes_are_what_they_say(self, figures):
+        """Of twenty blends, about ninety sources whose bands go together: a width is known to 15%.
+
+        Errors for fixed morphologies would give widths of ten.
+        """
+        found = figures("--scenes", "20", "--method", "score", "proximal")
+        assert found["hallucination maps"]["masked pixels: the prior's"] > 0.95
+        assert found["hallucination maps"]["rank correlation, relative error"] > 0.45
+        for method in ("score", "proximal"):
+            assert 0.55 < found[f"fluxes, {method}"]["width of the pulls, 68%"] < 1.5
+            assert found[f"fluxes, {method}"]["within 2 sd"] > 0.75
