@@ -10,11 +10,14 @@ pytest.importorskip("matplotlib")
 
 from celestepy.catalog import Catalog, Posterior
 from celestepy.catalog.render import render
+from celestepy.deblend import AdaProx, Observation, StopRule, deblend_patch
 from celestepy.images import AffineAstrometry, GaussianPSF, Image, PoissonNoise
 from celestepy.model.parameters import GALAXY, STAR, layout
 from celestepy.model.transforms import to_catalog
 from celestepy.plot import (
     color_image,
+    deblended,
+    draw_blends,
     draw_field,
     model_and_residual,
     population,
@@ -293,6 +296,61 @@ def test_draw_field(field, tmp_path):
     paths = draw_field([*images, images[0]], catalog, tmp_path, truth)
     assert {path.stem for path in paths} == {"color", "residual", "population", "star_probability", "pulls"}
     assert all(path.stat().st_size > 5000 for path in paths)
+
+
+class TestDeblended:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def models(cls):
+        """Two sources, the second twice as red; a corner is masked."""
+        y, x = np.mgrid[:30, :44]
+        shapes = [np.exp(-0.5 * ((y - 15) ** 2 + (x - column) ** 2) / 4) for column in (15, 27)]
+        images = np.array([[100, 50], [100, 100], [100, 100]]) @ np.reshape(shapes, (2, -1))
+        images = images.reshape(3, 30, 44) + np.random.default_rng(1).normal(size=(3, 30, 44))
+        psf = np.exp(-0.5 * np.hypot(*np.mgrid[-6:7, -6:7]) ** 2 / 2)
+        mask = (x < 12) & (y < 8)
+        observation = Observation.from_arrays(images, variance=1.0, psfs=psf, bands=tuple("gri"), mask=mask)
+        method = AdaProx(stop=StopRule(max_iterations=40))
+        return deblend_patch(observation, [[15, 15], [15, 27]], method=method)
+
+    def test_panels(self, models, tmp_path):
+        figure = deblended(models)
+        pictures = [axes for axes in figure.axes if axes.images]
+        titles = [axes.get_title() for axes in pictures]
+        assert titles[:3] == ["data", "all models", "residual, \u00b15 sd"]
+        assert sorted(titles[3:]) == ["data \u2212 others"] * 2 + ["source 0", "source 1"]
+        figure.savefig(tmp_path / "blend.png")
+
+    def test_each_source_is_alone_in_its_panel(self, models):
+        panels = {axes.get_title(): axes.images[0].get_array() for axes in deblended(models).axes if axes.images}
+        left, right = (panels[f"source {k}"].astype(float).sum(axis=(0, 2)) for k in (0, 1))
+        assert abs(left.argmax() - right.argmax()) == 12
+        assert left[right.argmax()] < 0.3 * left.max()
+        red, _, blue = np.moveaxis(panels["source 1"].astype(float), -1, 0).sum(axis=(1, 2))
+        assert red > blue
+
+    def test_the_residual_is_in_units_of_its_noise_and_masked_pixels_are_left_out(self, models):
+        panels = {axes.get_title(): axes.images[0].get_array() for axes in deblended(models).axes if axes.images}
+        residual = np.ma.masked_invalid(panels["residual, \u00b15 sd"])
+        assert 1.4826 * np.ma.median(np.abs(residual)) == pytest.approx(1, abs=0.1)
+        masked = residual.mask
+        assert masked.any()
+        assert (panels["data"][masked] == 110).all()
+
+    def test_one_band(self, models):
+        from celestepy.deblend import FieldModels, ModelImage
+
+        own = [(ModelImage((0,), m.x0, m.y0, m.pixels[:1], m.header),) for (m,) in models.models]
+        single = FieldModels(models.table, own, models.residuals[:1])
+        assert deblended(single).get_suptitle() == "blend 0: 2 sources, g"
+
+    def test_blends_that_are_not_there(self, models):
+        with pytest.raises(ValueError, match="blend: 7 has no source with a model"):
+            deblended(models, 7)
+
+    def test_draw_blends(self, models, tmp_path):
+        assert draw_blends(models, tmp_path) == [tmp_path / "blend_0.png"]
+        assert (tmp_path / "blend_0.png").stat().st_size > 5000
 
 
 def test_missing_matplotlib_is_named(field, monkeypatch):

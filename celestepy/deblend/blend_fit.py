@@ -8,7 +8,6 @@ from astropy.table import QTable
 
 from celestepy.deblend.errors import DeblendError
 from celestepy.deblend.field_models import ModelImage
-from celestepy.deblend.hallucination import hallucination_map
 from celestepy.deblend.methods import frame_for
 from celestepy.deblend.priors import PriorTerm
 from celestepy.deblend.source import FreeSource
@@ -95,7 +94,7 @@ def fit_blend(cutouts, begin, n_own, method, header_of, rng):
     result = method.fit(start if beyond_stamps else _within_stamps(start, method.prior))
     rows = result.table()[:n_own]
     if method.prior is not None:
-        rows["data_share"] = _data_shares(result.scene, n_own, method.prior, rng)
+        rows["data_share"] = _data_shares(result, n_own, rng)
     rows["chi2"] = result.scene.chi2() / max(result.scene.n_pixels, 1)
     models, light = [[] for _ in range(n_own)], []
     for cutout, images in zip(cutouts, result.scene.render_sources(), strict=True):
@@ -117,14 +116,14 @@ def _within_stamps(scene, prior):
     return scene.replace([_cut(source, limits) if source.kind == "free" else source for source in scene.sources])
 
 
-def _data_shares(scene, n_own, prior, rng):
-    """Share of each source's light that the data have decided rather than the prior; NaN where there is no prior."""
-    scene, shares = _within_stamps(scene, prior), np.full(n_own, np.nan)
-    for k, source in enumerate(scene.sources[:n_own]):
-        if source.kind == "free" and scene.active[k]:
+def _data_shares(result, n_own, rng):
+    """Share of each source's light that the data have decided rather than the prior; NaN for stars and galaxies."""
+    shares = np.full(n_own, np.nan)
+    for k, source in enumerate(result.scene.sources[:n_own]):
+        if source.kind == "free" and result.scene.active[k]:
             try:
-                shares[k] = hallucination_map(scene, k, prior, rng=rng).data_share
-            except DeblendError as error:  # a prior that does not know the temperature: models are worth having
+                shares[k] = result.hallucination_map(k, rng=rng).data_share
+            except DeblendError as error:  # a prior that does not know the temperature: the models are worth having
                 log.info("no share of the data: %s", error)
     return shares
 

@@ -12,6 +12,7 @@ _SIDE = 1.7  # inches of a panel
 _COLUMNS = 8
 _LIMIT = 5.0  # of the residual, in units of its own robust noise
 _MOST_PICTURES = 6
+_MASKED = 110  # grey
 
 
 def deblended(models, blend=0, *, most=16):
@@ -47,7 +48,7 @@ def deblended(models, blend=0, *, most=16):
     alone = {k: _placed(models, k, images, box) for k in range(len(models)) if _touches(models, k, images[0], box)}
     residual = np.stack([_part(models.residuals[image], box) for image in images])
     shown = sorted(rows, key=lambda k: -alone[k].sum())[:most]
-    palette = _Palette(np.nan_to_num(residual) + sum(alone.values()))
+    palette = _Palette(residual, sum(alone.values()))
     columns = min(max(len(shown), 3), _COLUMNS)
     lines = -(-len(shown) // columns)
     ratio = np.clip((box[3] - box[2]) / (box[1] - box[0]), 0.4, 2.5)
@@ -55,11 +56,13 @@ def deblended(models, blend=0, *, most=16):
     grid = figure.subplots(1 + 2 * lines, columns, squeeze=False)
     for axes in grid.ravel():
         axes.set_axis_off()
-    _draw_first(grid[0], palette, residual, sum(alone.values()))
+    palette.draw(grid[0, 0], residual + sum(alone.values()), "data")
+    palette.draw(grid[0, 1], sum(alone.values()), "all models")
+    palette.draw_residual(grid[0, 2], residual)
     for place, k in enumerate(shown):
         line, column = 1 + 2 * (place // columns), place % columns
         palette.draw(grid[line, column], alone[k], f"source {models.table['row'][k]}")
-        palette.draw(grid[line + 1, column], np.nan_to_num(residual) + alone[k], "data \u2212 others")
+        palette.draw(grid[line + 1, column], residual + alone[k], "data \u2212 others")
     bands = ", ".join(models.residuals[image].band for image in images)
     figure.suptitle(f"blend {blend}: {len(rows)} sources, {bands}", fontsize=9)
     return figure
@@ -145,31 +148,31 @@ def _part(residual, box):
     return residual.pixels[y0 - residual.y0 : y1 - residual.y0, x0 - residual.x0 : x1 - residual.x0].astype(float)
 
 
-def _draw_first(row, palette, residual, model):
-    from matplotlib import colormaps
-
-    palette.draw(row[0], np.nan_to_num(residual) + model, "data")
-    palette.draw(row[1], model, "all models")
-    plane = residual[len(residual) // 2]
-    known = plane[np.isfinite(plane)]
-    noise = 1.4826 * np.median(np.abs(known)) if len(known) and known.any() else 1.0
-    row[2].imshow(plane / noise, origin="lower", vmin=-_LIMIT, vmax=_LIMIT, cmap=colormaps["RdBu_r"])
-    row[2].set_title(f"residual, \u00b1{_LIMIT:g} sd", fontsize=7)
-
-
 class _Palette:
     """One scale for all panels, from the noise and the colours of the data (Lupton et al. 2004)."""
 
-    def __init__(self, data):
-        middle = data[len(data) // 2]
-        self.noise = 1.4826 * float(np.median(np.abs(middle - np.median(middle)))) or float(np.abs(middle).max()) or 1.0
-        totals = data.clip(0).sum(axis=(1, 2))
-        self.balance = np.where(totals > 0, totals[len(data) // 2] / np.where(totals > 0, totals, 1.0), 1.0)
+    def __init__(self, residual, model):
+        middle = residual[len(residual) // 2]
+        known = np.abs(middle[np.isfinite(middle)])
+        self.noise = (1.4826 * float(np.median(known)) if len(known) else 0.0) or float(model.max()) or 1.0
+        totals = model.clip(0).sum(axis=(1, 2))
+        self.balance = np.where(totals > 0, totals[len(model) // 2] / np.where(totals > 0, totals, 1.0), 1.0)
 
     def draw(self, axes, planes, title):
+        """Draw in colour; masked pixels are grey."""
         from astropy.visualization import make_lupton_rgb
 
-        blue, green, red = (planes * self.balance[:, None, None])[[0, len(planes) // 2, -1]]
-        picture = make_lupton_rgb(red, green, blue, minimum=-0.5 * self.noise, stretch=10 * self.noise, Q=8)
+        chosen = (planes * self.balance[:, None, None])[[0, len(planes) // 2, -1]]
+        blue, green, red = np.nan_to_num(chosen)
+        picture = make_lupton_rgb(red, green, blue, minimum=-0.5 * self.noise, stretch=5 * self.noise, Q=8)
+        picture[~np.isfinite(chosen).any(axis=0)] = _MASKED
         axes.imshow(picture, origin="lower", interpolation="nearest")
         axes.set_title(title, fontsize=7)
+
+    def draw_residual(self, axes, residual):
+        """Draw the residual of the middle band in units of its noise."""
+        from matplotlib import colormaps
+
+        shown = residual[len(residual) // 2] / self.noise
+        axes.imshow(shown, origin="lower", vmin=-_LIMIT, vmax=_LIMIT, cmap=colormaps["RdBu_r"])
+        axes.set_title(f"residual, \u00b1{_LIMIT:g} sd", fontsize=7)
