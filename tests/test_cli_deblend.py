@@ -145,6 +145,35 @@ class TestRefusals:
         assert option in the_line(capsys)
 
 
+class TestFailures:
+    def run(self, folder, path, monkeypatch, fails):
+        work, seen = field.fit_blend, []
+
+        def fit_blend(*arguments):
+            seen.append(1)
+            if fails(len(seen)):
+                raise RuntimeError("out of luck")
+            return work(*arguments)
+
+        monkeypatch.setattr(field, "fit_blend", fit_blend)
+        inputs = folder / "field"
+        return deblend(inputs / "description.toml", "-o", path, "--catalog", inputs / "truth.fits", "--method",
+                       "proximal", "--n-jobs", 1)
+
+    def test_some(self, folder, tmp_path, monkeypatch, capsys):
+        assert self.run(folder, tmp_path / "models.fits", monkeypatch, lambda n: n == 2) == 0
+        (warning,) = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+        assert "sources could not be fitted, the first for this reason: out of luck" in warning
+        assert set(read_models(tmp_path / "models.fits").table["status"]) == {"ok", "failed"}
+
+    def test_all(self, folder, tmp_path, monkeypatch, capsys):
+        assert self.run(folder, tmp_path / "models.fits", monkeypatch, lambda _: True) == 2
+        assert capsys.readouterr().err.splitlines()[-1] == (
+            "celestepy: error: no source could be fitted: out of luck"
+        )
+        assert not list(tmp_path.iterdir())
+
+
 class TestInterruptions:
     def run(self, folder, path, monkeypatch, last):
         work, seen = field.fit_blend, []

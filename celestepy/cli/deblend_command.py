@@ -12,6 +12,7 @@ from celestepy.cli.collisions import check_collisions, field_files
 from celestepy.cli.console import CommandError
 from celestepy.deblend import deblend_field, deblend_patch, read_blend
 from celestepy.deblend.blend_files import HSC_SCALE, select_bands
+from celestepy.deblend.blend_fit import FAILED
 from celestepy.deblend.field import INTERRUPTED
 from celestepy.deblend.model_files import EXTENSIONS
 from celestepy.images.band_names import band_names, distinct
@@ -37,6 +38,7 @@ def deblend(options):
     models.table.meta["input"] = str(options.input)
     if models.interrupted and set(models.table["status"]) == {INTERRUPTED}:
         raise KeyboardInterrupt
+    _check_outcome(models)
     models.write(options.output, overwrite=True)
     log.info("    done in %.1f s", time.perf_counter() - began)
     _say(options, models.summary, f"wrote {options.output}")
@@ -47,6 +49,17 @@ def deblend(options):
 
         _say(options, *(f"wrote {path}" for path in draw_blends(models, pictures)))
     return None
+
+
+def _check_outcome(models):
+    """Do not write a file of nothing, and say what has failed."""
+    failed = np.flatnonzero(models.table["status"] == FAILED)
+    if not len(failed):
+        return
+    reason = models.table["message"][failed[0]]
+    if len(failed) == len(models):
+        raise CommandError(f"no source could be fitted: {reason}")
+    log.warning("%d of %d sources could not be fitted, the first for this reason: %s", len(failed), len(models), reason)
 
 
 def _check_options(options, is_blend):

@@ -22,6 +22,8 @@ from celestepy.deblend import (
 )
 from celestepy.images import GaussianPSF, Image, PoissonNoise
 from celestepy.images.wcs import AffineAstrometry
+from celestepy.model.parameters import GALAXY, STAR
+from celestepy.model.source import Source
 from celestepy.pipeline import make_catalog
 from celestepy.simulate import simulate_field
 
@@ -37,6 +39,13 @@ def sky():
 @pytest.fixture(scope="module")
 def models(sky):
     return deblend_field(sky.images, sky.truth, method=QUICK, rng=3)
+
+
+def sources_of(sky):
+    """What the sky was drawn from, to be observed again."""
+    rows = [{name: float(getattr(row[name], "value", row[name])) for name in row.colnames} for row in sky.truth]
+    kinds = np.where(sky.truth["is_star"], STAR, GALAXY)
+    return [Source.from_catalog(str(kind), tuple("gri"), **row) for kind, row in zip(kinds, rows, strict=True)]
 
 
 def same(first, second):
@@ -154,6 +163,20 @@ class TestFields:
         assert 0 < result.table["data_share"][0] < 1
         flux = sky.truth["flux_r"][4].value
         assert result.table["flux_r"][0].value == pytest.approx(flux, rel=0.5)
+
+    def test_several_resolutions(self, sky, models):
+        """The same sky in coarser pixels too: the models are in the pixels of each image."""
+        coarse = simulate_field(sources=sources_of(sky), bands="gri", shape=(75, 70), pixel_scale=0.792, rng=9)
+        result = deblend_field(sky.images + coarse.images, sky.truth, method=QUICK)
+        assert [len(own) for own in result.models] == [2] * 9
+        assert [residual.pixels.shape for residual in result.residuals] == [(150, 140)] * 3 + [(75, 70)] * 3
+        for k in range(9):
+            fine, coarser = (result.model(k, number)[0].sum() for number in (1, 4))
+            assert fine == pytest.approx(coarser, rel=0.05)
+            x, y = result.wcs(k, 4).world_to_pixel_values(result.table["ra"][k].value, result.table["dec"][k].value)
+            pixels = result.model(k, 4)[0]
+            row, column = np.unravel_index(pixels.argmax(), pixels.shape)
+            assert np.hypot(row - y, column - x) < 1.5
 
     def test_pixel_scales_choose_the_method(self, sky):
         place = {"position": (sky.truth["ra"][1].value, sky.truth["dec"][1].value), "size": 3}
