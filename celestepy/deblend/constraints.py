@@ -179,6 +179,11 @@ class Constraints:
         return all(each.exact for each in self._all)
 
     @property
+    def separable(self):
+        """Whether each pixel is constrained by itself, so that pixels may have steps of different lengths."""
+        return all(isinstance(each, NonNegative) for each in self._all)
+
+    @property
     def flux_cost(self):
         """Cost of a unit of flux, which enters the solution for the fluxes."""
         return self._sparse.weight if self._sparse is not None and self._sparse.norm == "l1" else 0.0

@@ -5,6 +5,11 @@ has the step tau / L_k with the bound L_k on its curvature; tau grows while step
 objective would rise. With exact constraints, and with a prior that has a log density, the objective never rises. A
 step begins beyond the last point in the direction of the last move (Beck & Teboulle 2009), unless that would raise the
 objective (O'Donoghue & Candes 2015).
+
+The second derivatives of a prior on a logarithmic scale differ by many orders of magnitude between bright and faint
+pixels. Where the prior bounds them (see `MorphologyPrior`) and the constraints act on each pixel alone, each pixel has
+its own step, tau / (L_k + bound). With a log density, the box of a source is the prior's whole stamp from the
+beginning: zeros beyond a smaller one would be edges that no galaxy has, and the objective changes when a box grows.
 """
 
 from dataclasses import dataclass, field
@@ -67,10 +72,18 @@ class _State(Stepper):
     def __init__(self, settings, problem, variables, constraints, term):
         super().__init__(settings, problem, variables, constraints, term)
         for k in variables.free:
-            variables.set_free(k, _unit(constraints.apply(variables.values[k]), variables.values[k]))
+            values = self._in_box(variables.values[k])
+            variables.set_free(k, _unit(constraints.apply(values), values))
         self.tau, self.age = 0.5, 1.0
         self.parametric = ParametricSteps(problem)
         self._start()
+
+    def _in_box(self, values):
+        """A morphology in the box that it is fitted in."""
+        if self.term is None or not self.term.has_log_prob:
+            return values
+        halves = zip(self.term.largest_half, values.shape, strict=True)
+        return padded(values, tuple(max(half - side // 2, 0) for half, side in halves))
 
     def _start(self):
         """Evaluate where the variables are, with no direction of the last move."""
@@ -114,7 +127,7 @@ class _State(Stepper):
         """Try shorter and shorter steps from one origin; whether one was taken."""
         origin, values = (self.point, self.variables.values) if momentum == 0 else self._beyond(momentum)
         gradients = self._gradients(origin, values)
-        bounds = self.problem.lipschitz(origin.seds)
+        bounds = self._curvatures(origin, values)
         smooth = self._smooth(origin, values)
         for attempt in range(_MOST_TRIALS):
             moved, records = self._moved(values, gradients, bounds, origin.seds, _SHRINKAGE**attempt)
@@ -123,6 +136,14 @@ class _State(Stepper):
                 return self._taken(trial)
             self.tau *= _SHRINKAGE
         return False
+
+    def _curvatures(self, origin, values):
+        """Bounds on second derivatives: of the data a number for each source, of the prior one for each pixel."""
+        bounds = list(self.problem.lipschitz(origin.seds))
+        if self.term is not None and self.term.has_log_prob and self.constraints.separable:
+            for k in self.variables.free:
+                bounds[k] = bounds[k] + self.term.curvature(values[k])
+        return bounds
 
     def _beyond(self, momentum):
         """The origin of an accelerated step; images are linear in values."""
@@ -153,7 +174,7 @@ class _State(Stepper):
         """Sources after a step of the present length: values, and records of stars and galaxies."""
         moved, records = list(values), {}
         for k in self.variables.free:
-            if bounds[k] > 0:
+            if np.all(bounds[k] > 0):
                 step = self.tau / bounds[k]
                 moved[k] = self.constraints.apply(values[k] - step * gradients[1][k], step, seds[k].sum())
         for k in self.variables.parametric:
@@ -167,7 +188,7 @@ class _State(Stepper):
         for k, (new, old) in enumerate(zip(moved, values, strict=True)):
             if new.shape == old.shape:
                 move = new - old
-                rise += float(np.vdot(gradients[k], move) + 0.5 * bounds[k] / self.tau * np.vdot(move, move))
+                rise += float(np.vdot(gradients[k], move) + 0.5 / self.tau * np.vdot(bounds[k] * move, move))
         return rise
 
     def _trial(self, moved, records):

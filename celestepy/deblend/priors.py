@@ -115,7 +115,8 @@ class MorphologyPrior(Protocol):
 
     ``log_prob(x) -> (n,)`` is optional; with it the objective of forward-backward splitting never rises. So is
     ``model_psf_sigma``, the standard deviation in pixels of the Gaussian PSF of the stamps: where it is there, the
-    model has to have that PSF.
+    model has to have that PSF. And so is ``curvature``, a bound on the second derivatives of ``-log_prob`` along any
+    direction of x: with it, forward-backward splitting gives each pixel a step of its own.
 
     Attributes
     ----------
@@ -210,7 +211,7 @@ class PriorTerm:
             )
 
     def score(self, xs, sigma):
-        """Scores of sources, cut to their boxes.
+        """Scores of sources in their boxes, 0 where a box is larger than the stamp.
 
         Parameters
         ----------
@@ -225,7 +226,28 @@ class PriorTerm:
             d log p / d x.
         """
         scores = np.asarray(self.prior.score(self._stamps(xs), sigma), dtype=float)
-        return [score[self._window(x.shape)] for x, score in zip(xs, scores, strict=True)]
+        results = [np.zeros(x.shape) for x in xs]
+        for result, score in zip(results, scores, strict=True):
+            in_stamp, in_box = self._windows(result.shape)
+            result[in_box] = self._gathered(score, result.shape)[in_stamp]
+        return results
+
+    def inside(self, shape):
+        """Which pixels of a box the stamp holds.
+
+        Parameters
+        ----------
+        shape : (int, int)
+            Odd sides of the box.
+
+        Returns
+        -------
+        (h, w) array of bool
+            All of them unless the box is larger than the stamp.
+        """
+        inside = np.zeros(shape, bool)
+        inside[self._windows(shape)[1]] = True
+        return inside
 
     def log_prob(self, xs):
         """Log densities of sources.
@@ -242,17 +264,69 @@ class PriorTerm:
         """
         return np.asarray(self.prior.log_prob(self._stamps(xs)), dtype=float)
 
+    def curvature(self, morphology):
+        """Bounds on the second derivatives of the log density with respect to the pixels of a morphology.
+
+        Those of x by the chain rule; the largest pixel, where it is the size, changes all of x at once.
+
+        Parameters
+        ----------
+        morphology : (h, w) array
+            S.
+
+        Returns
+        -------
+        (h, w) array
+            Diagonal of a matrix no smaller than half the second derivatives; 0 where the prior knows no bound.
+        """
+        size = self.normalisation.size(morphology)
+        scaled, softening = morphology / size, self.normalisation.softening
+        slopes = np.ones_like(scaled) if softening is None else 1 / np.hypot(scaled, softening)
+        found = slopes**2
+        if self.normalisation.reference == "peak":
+            found[np.unravel_index(np.argmax(morphology), found.shape)] += np.sum((scaled * slopes) ** 2)
+        return getattr(self.prior, "curvature", 0.0) * found / size**2
+
     def _stamps(self, xs):
+        """Boxes on stamps, zeros round them.
+
+        No box reaches the first row or column of a stamp of even sides. Where it reaches all others, the first repeats
+        the second: zeros would be an edge through the light of a large galaxy.
+        """
         stamps = np.zeros((len(xs), *self.shape))
         for stamp, x in zip(stamps, xs, strict=True):
-            stamp[self._window(x.shape)] = x
+            in_stamp, in_box = self._windows(x.shape)
+            stamp[in_stamp] = x[in_box]
+            rows, columns = self._repeated(x.shape)
+            if rows:
+                stamp[0] = stamp[1]
+            if columns:
+                stamp[:, 0] = stamp[:, 1]
         return stamps
 
-    def _window(self, shape):
-        return tuple(
-            slice(stamp // 2 - side // 2, stamp // 2 + side // 2 + 1)
-            for stamp, side in zip(self.shape, shape, strict=True)
-        )
+    def _gathered(self, score, shape):
+        """What a score says of the first row and column, added where they were repeated from."""
+        rows, columns = self._repeated(shape)
+        score = score.copy() if rows or columns else score
+        if columns:
+            score[:, 1] += score[:, 0]
+        if rows:
+            score[1] += score[0]
+        return score
+
+    def _repeated(self, shape):
+        """Whether the first row, and the first column, of the stamp of a box repeat the second."""
+        return tuple(stamp % 2 == 0 and side == stamp - 1 for stamp, side in zip(self.shape, shape, strict=True))
+
+    def _windows(self, shape):
+        """The common pixels of the stamp and of a box about the same centre, in the coordinates of each."""
+        in_stamp, in_box = [], []
+        for stamp, side in zip(self.shape, shape, strict=True):
+            shift = stamp // 2 - side // 2
+            first, last = max(shift, 0), min(shift + side, stamp)
+            in_stamp.append(slice(first, last))
+            in_box.append(slice(first - shift, last - shift))
+        return tuple(in_stamp), tuple(in_box)
 
 
 def _check_model_psf(wanted, model_psf):

@@ -1,5 +1,7 @@
 """A prior with an explicit density: each pixel given those before it, by a PixelCNN."""
 
+import copy
+
 import numpy as np
 from scipy.special import log_softmax, logsumexp
 
@@ -21,7 +23,9 @@ class PixelCNNPrior(LearnedPrior):
     file : celestepy.nn.NetworkFile
         See `~celestepy.deblend.learned.LearnedPrior`.
     temperature : float, optional
-        Standard deviation of the noise that belongs to the density, in units of u.
+        Standard deviation of the noise that belongs to the density, in units of u. The maximum of a cold density is
+        the galaxy that is most alike to many others, compact and smooth, rather than a typical one: fits at 0.4 have
+        hardly any bias in their fluxes, fits at 0.05 lack the wings of faint galaxies.
     dtype : dtype, optional
         Precision of the network. In float32 log densities of about a thousand have errors of about 1e-3, which ends
         line searches early.
@@ -29,9 +33,38 @@ class PixelCNNPrior(LearnedPrior):
 
     kind = "pixelcnn"
 
-    def __init__(self, file, temperature=0.05, dtype=np.float64):
+    def __init__(self, file, temperature=0.4, dtype=np.float64):
         super().__init__(file, dtype)
         self.temperature = self._temperature(temperature)
+
+    def at(self, temperature):
+        """Make the same prior with another temperature; both share the network.
+
+        Parameters
+        ----------
+        temperature : float
+            As for the class.
+
+        Returns
+        -------
+        PixelCNNPrior
+
+        Raises
+        ------
+        DeblendError
+            If the network does not know the temperature.
+        """
+        other = copy.copy(self)
+        other.temperature = self._temperature(temperature)
+        return other
+
+    @property
+    def curvature(self):
+        """Bound on the second derivatives of minus the log density: that of the noise, 1 / temperature^2.
+
+        For p * N(0, t^2) they are 1 / t^2 less the covariance of the noiseless stamps given the noisy one over t^4.
+        """
+        return self.temperature**-2.0
 
     def _total(self, sigma):
         if not sigma >= 0:
