@@ -205,13 +205,14 @@ CONVERGED = "converged"
 
 
 def _depth(frame):
-    """Median inverse variance of the used pixels of each band, in the best observation."""
+    """Median inverse variance of each band, in the best observation, of as much sky as a pixel of the model has."""
     depth = np.zeros(frame.n_bands)
     for observation, bands in zip(frame.observations, frame.band_indices, strict=True):
+        larger = observation.grid.pixel_area / frame.grid.pixel_area
         for own, band in zip(observation.weights, bands, strict=True):
             used = own[own > 0]
             if used.size:
-                depth[band] = max(depth[band], np.median(used))
+                depth[band] = max(depth[band], larger * np.median(used))
     return depth
 
 

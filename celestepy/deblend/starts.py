@@ -18,7 +18,7 @@ from celestepy.model.transforms import from_catalog
 __all__ = ["STARTS", "start_from_catalog", "start_scene"]
 
 STARTS = ("detection", "gaussian", "flat")
-SMALLEST_HALF, LARGEST_HALF = 7, 40  # pixels to each side of the centre
+SMALLEST_HALF, LARGEST_HALF = 7, 40  # pixels to each side of the centre; the smallest of the coarsest observation
 FLAT_HALF = 12  # of boxes whose size nothing tells
 ABOVE_NOISE = 1.0  # standard deviations of the added-up image that a pixel of the start has to exceed
 GAUSSIAN_SHARE = 0.2  # of the box's side: standard deviation of the Gaussian start
@@ -60,12 +60,14 @@ def start_scene(frame, peaks, *, kinds=None, start="detection", largest_half=LAR
     if len(kinds) != len(peaks) or not set(kinds) <= {"free", "point"}:
         raise DeblendError(f"kinds: {kinds}, expected 'free' or 'point' for each of {len(peaks)} peaks")
     images, weights = _images_on_grid(frame)
+    coarsest = max(observation.grid.pixel_scale for observation in frame.observations)
+    halves = int(np.ceil(SMALLEST_HALF * coarsest / frame.grid.pixel_scale - 1e-6)), int(largest_half)
     sources = []
     for (y, x), kind in zip(np.where(np.isfinite(peaks), peaks, _NOWHERE), kinds, strict=True):
         if kind == "point":
             sources.append(PointSource([x, y], frame.model_psf))
         else:
-            morphology = _start_morphology(images, weights, int(np.rint(y)), int(np.rint(x)), start, int(largest_half))
+            morphology = _start_morphology(images, weights, int(np.rint(y)), int(np.rint(x)), start, halves)
             sources.append(FreeSource(y, x, morphology))
     return Scene(frame, sources).solved()
 
@@ -128,11 +130,11 @@ def _images_on_grid(frame):
     return np.divide(sums, weights, out=np.zeros(shape), where=weights > 0), weights
 
 
-def _start_morphology(images, weights, y, x, start, largest):
+def _start_morphology(images, weights, y, x, start, halves):
     height, width = images.shape[1:]
     if not (0 <= y < height and 0 <= x < width):
         return np.ones((2 * SMALLEST_HALF + 1,) * 2)
-    found = _symmetric_part(images, weights, y, x, largest)
+    found = _symmetric_part(images, weights, y, x, halves)
     half = (found.shape[0] // 2, found.shape[1] // 2)
     if start == "detection" and found.any():
         return found
@@ -142,8 +144,9 @@ def _start_morphology(images, weights, y, x, start, largest):
     return np.exp(-0.5 * (dy[:, None] ** 2 + dx**2))
 
 
-def _symmetric_part(images, weights, y, x, largest):
+def _symmetric_part(images, weights, y, x, halves):
     """The part of the added-up image that is symmetric about a peak and falls outwards; zeros if there is none."""
+    smallest, largest = halves
     color = np.maximum(images[:, max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].mean(axis=(1, 2)), 0.0)
     color = color if color.any() else np.ones(len(color))
     power = np.einsum("b,bhw->hw", color**2, weights)
@@ -161,13 +164,12 @@ def _symmetric_part(images, weights, y, x, largest):
     level = np.minimum(box[1], box[1][::-1, ::-1])
     smaller = np.where(np.isfinite(smaller), smaller, 0.0)
     morphology = monotonic_sweep(np.where(smaller > ABOVE_NOISE * level, smaller, 0.0))
-    return _trimmed(morphology, largest)
+    return _trimmed(morphology, smallest, largest)
 
 
-def _trimmed(morphology, largest):
+def _trimmed(morphology, smallest, largest):
     """Cut to the pixels with light, about the middle, within the limits of a box."""
     lit = np.argwhere(morphology > 0) - largest
     wanted = np.abs(lit).max(axis=0) + 1 if len(lit) else np.array([FLAT_HALF, FLAT_HALF])
-    smallest = min(SMALLEST_HALF, largest)
-    rows, columns = np.clip(wanted, smallest, largest)
+    rows, columns = np.clip(wanted, min(smallest, largest), largest)
     return morphology[largest - rows : largest + rows + 1, largest - columns : largest + columns + 1]
