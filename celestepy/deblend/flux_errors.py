@@ -20,6 +20,7 @@ __all__ = ["FLOOR", "FREEDOM", "PATCH", "free_flux_covariance"]
 
 # Chosen on blends of other seeds than those for which `deblending_confidence.py` reports the errors' coverage
 PATCH, FREEDOM, FLOOR = 4, 2.0, 0.03
+_SEEN = 1e-3  # of the largest information on a pixel: below it nothing is seen
 _BUMP = 0.6  # of the patch: standard deviation of a bump
 _MOST_PATCHES = 10  # along a side of a box
 _MOST_NUMBERS = 6e7  # of images of bumps kept at a time, half a gigabyte
@@ -41,7 +42,8 @@ def free_flux_covariance(scene, *, patch=PATCH, freedom=FREEDOM, floor=FLOOR):
     freedom : float, optional
         Standard deviation of each bump's amplitude in u; 0 is the limit of fixed morphologies.
     floor : float, optional
-        Light that may be anywhere in the box, in units of the largest pixel.
+        Light that may be anywhere in the box, in units of the largest pixel; what masks and borders hide is only as
+        uncertain as the light that the fit has put there.
 
     Returns
     -------
@@ -53,50 +55,55 @@ def free_flux_covariance(scene, *, patch=PATCH, freedom=FREEDOM, floor=FLOOR):
     active = np.flatnonzero(scene.active)
     if not len(active):
         return covariance
-    stack, owners, spreads = _freedoms(scene, active, patch, freedom, floor)
-    found = _joint_covariance(scene, active, stack, owners, spreads)
+    stack, totals, owners, spreads = _freedoms(scene, active, patch, freedom, floor)
+    found = _joint_covariance(scene, active, stack, totals, owners, spreads)
     for band, own in enumerate(found):
         covariance[band][np.ix_(active, active)] = own
     return covariance
 
 
 def _freedoms(scene, active, patch, freedom, floor):
-    """Changes of morphologies on the grid (n, H, W), their sources (n,) and their standard deviations (n,)."""
+    """Changes of morphologies on the grid (n, H, W), their sums, their sources and their standard deviations (n,)."""
     height, width = scene.frame.grid.shape
+    information = scene.frame.information().sum(axis=0)
+    seen = information > _SEEN * information.max()
     n_pixels = max(sum(o.images.size for o in scene.frame.observations), scene.frame.n_bands * height * width)
     most = max(int(_MOST_NUMBERS / n_pixels / len(active)), 1)
-    changes, owners, spreads = [], [], []
+    changes, totals, owners, spreads = [], [], [], []
     for k in active:
         source = scene.sources[k]
+        on_grid, in_box = source.box.overlap((height, width))
         if isinstance(source, FreeSource):
-            own, spread = _bumps(source.morphology, patch, floor, most), freedom
+            amplitude = source.morphology.copy()
+            amplitude[in_box] = np.hypot(amplitude[in_box], floor * amplitude.max() * seen[on_grid])
+            own, spread = _bumps(amplitude.shape, patch, most) * amplitude, freedom
         else:
             own = source.tangent()
             spread = min(freedom / FREEDOM, 1.0) * _PARAMETERS[: len(own)]
-        on_grid, in_box = source.box.overlap((height, width))
         images = np.zeros((len(own), height, width))
         images[:, *on_grid] = own[:, *in_box]
         changes.append(images)
+        totals.append(own.sum(axis=(1, 2)))
         owners += [k] * len(own)
         spreads.append(np.broadcast_to(spread, len(own)))
-    return np.concatenate(changes), np.array(owners), np.concatenate(spreads)
+    return np.concatenate(changes), np.concatenate(totals), np.array(owners), np.concatenate(spreads)
 
 
-def _bumps(morphology, patch, floor, most):
-    """(n, h, w) changes of a morphology for unit amplitudes of Gaussian bumps in u."""
-    step = max(patch, -(-max(morphology.shape) // _MOST_PATCHES))
-    while np.prod([2 * (side // 2 // step) + 1 for side in morphology.shape]) > most:
+def _bumps(shape, patch, most):
+    """(n, h, w) Gaussian bumps of unit height."""
+    step = max(patch, -(-max(shape) // _MOST_PATCHES))
+    while np.prod([2 * (side // 2 // step) + 1 for side in shape]) > most:
         step += 1
     profiles = []
-    for side in morphology.shape:
+    for side in shape:
         reach = side // 2 // step
         places = step * np.arange(-reach, reach + 1)
         profiles.append(np.exp(-0.5 * ((np.arange(side) - side // 2 - places[:, None]) / (_BUMP * step)) ** 2))
     bumps = profiles[0][:, None, :, None] * profiles[1][None, :, None, :]
-    return bumps.reshape(-1, *morphology.shape) * np.hypot(morphology, floor * morphology.max())
+    return bumps.reshape(-1, *shape)
 
 
-def _joint_covariance(scene, active, stack, owners, spreads):
+def _joint_covariance(scene, active, stack, totals, owners, spreads):
     """(B, K_active, K_active): fluxes' part of the inverse of the joint second derivatives of changes and SEDs."""
     n, n_active, n_bands = len(stack), len(active), scene.frame.n_bands
     seds, columns = scene.seds, scene.frame.columns(np.concatenate([stack, scene.stack()[active]]))
@@ -113,7 +120,7 @@ def _joint_covariance(scene, active, stack, owners, spreads):
             curvature[block, :n] += gram[n:, :n]
             curvature[block, block] += gram[n:, n:]
     inverse, known = _inverse(curvature)
-    sums = stack.sum(axis=(1, 2)) * (owners == active[:, None])  # of each change in its source's total
+    sums = totals * (owners == active[:, None])  # of each change in its source's total
     found = np.full((n_bands, n_active, n_active), np.nan)
     for band, block in enumerate(blocks):
         of_flux = np.hstack([sums * seds[active, band][:, None], np.eye(n_active)])
