@@ -25,6 +25,7 @@ from celestepy.deblend.priors import MorphologyPrior, Normalisation
 from celestepy.deblend.rendering import Frame
 from celestepy.deblend.result import DeblendResult
 from celestepy.deblend.scene import Scene
+from celestepy.deblend.score_descent import ScoreDescent
 from celestepy.deblend.source import FreeSource, GalaxySource, PointSource
 from celestepy.deblend.starts import start_from_catalog, start_scene
 from celestepy.deblend.stopping import StopRule
@@ -53,6 +54,7 @@ __all__ = [
     "PointSource",
     "ResidualImage",
     "Scene",
+    "ScoreDescent",
     "Sparse",
     "StopRule",
     "Symmetric",

@@ -5,13 +5,13 @@ from dataclasses import fields
 import numpy as np
 
 from celestepy.deblend.adaprox import AdaProx
-from celestepy.deblend.asinh_adam import AsinhAdam
 from celestepy.deblend.errors import DeblendError
 from celestepy.deblend.forward_backward import ForwardBackward
 from celestepy.deblend.grid import Grid
 from celestepy.deblend.learned import PixelCNNPrior, ScorePrior, trained_priors
 from celestepy.deblend.priors import SCALE_TOLERANCE
 from celestepy.deblend.rendering import Frame
+from celestepy.deblend.score_descent import ScoreDescent
 from celestepy.images.psf_mixture import PSFMixture
 
 __all__ = ["METHODS", "PRIORS", "frame_for", "method_for", "method_named", "settings_of"]
@@ -27,7 +27,7 @@ def method_named(name, prior=None):
     Parameters
     ----------
     name : str
-        ``"score"``: Adam in asinh scale with a learned score; ``"proximal"``: the method of scarlet;
+        ``"score"``: fitted galaxies, then every pixel free with a learned score; ``"proximal"``: the method of scarlet;
         ``"splitting"``: forward-backward splitting with the same constraints; ``"pixelcnn"``: forward-backward
         splitting with a learned density.
     prior : str, path-like or MorphologyPrior, optional
@@ -51,7 +51,7 @@ def method_named(name, prior=None):
         return AdaProx() if name == "proximal" else ForwardBackward()
     if not hasattr(prior, "score"):
         prior = {"score": ScorePrior, "pixelcnn": PixelCNNPrior}[name].load(PRIORS[name] if prior is None else prior)
-    return AsinhAdam(prior=prior) if name == "score" else ForwardBackward(prior=prior)
+    return ScoreDescent(prior=prior) if name == "score" else ForwardBackward(prior=prior)
 
 
 def method_for(pixel_scale):
