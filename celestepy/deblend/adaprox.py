@@ -106,6 +106,8 @@ class AdaProx(Solver):
     prox_iterations: int = 1
     sigma: float = 0.0
 
+    freedom = 1.0
+
     def __post_init__(self):
         for name in ("step", "sed_step"):
             if not getattr(self, name) > 0:

@@ -8,8 +8,9 @@ known is whose light it is. Here the morphology of every source may differ from 
 with Gaussian bumps g_i on a grid of PATCH pixels, about a resolution element, in all bands alike; a star may be
 elsewhere and a model galaxy have another shape. To first order (Laplace, with Gauss-Newton second derivatives) fluxes,
 z and data are jointly Gaussian, and the covariance of the fluxes sum_p A_k S_kp follows from one linear problem. With
-a freedom of 2 a bump may change its part of the source by more than itself: the data decide, and where they cannot
-tell one source from another or from nothing, the error says so.
+a freedom above 1 a bump may change its part of the source by more than itself: the data decide, and where they cannot
+tell one source from another or from nothing, the error says so. Each method has a freedom of its own, which makes the
+pulls of its fluxes one wide (68%) in drawn blends: it is what its morphologies are off by.
 """
 
 import numpy as np
@@ -18,8 +19,9 @@ from celestepy.deblend.source import FreeSource
 
 __all__ = ["FLOOR", "FREEDOM", "PATCH", "free_flux_covariance"]
 
-# Chosen on blends of other seeds than those for which `deblending_confidence.py` reports the errors' coverage
+# Chosen, as the methods' freedoms, on blends of seed 77, not those whose coverage `deblending_confidence.py` reports
 PATCH, FREEDOM, FLOOR = 4, 2.0, 0.03
+_FREE_PARAMETERS = 0.1  # the freedom from which parameters of stars and model galaxies are as free as they can be
 _SEEN = 1e-3  # of the largest information on a pixel: below it nothing is seen
 _BUMP = 0.6  # of the patch: standard deviation of a bump
 _MOST_PATCHES = 10  # along a side of a box
@@ -40,7 +42,8 @@ def free_flux_covariance(scene, *, patch=PATCH, freedom=FREEDOM, floor=FLOOR):
         Pixels between bumps; more for large boxes and large scenes, so that memory is bounded. Errors of scenes of
         dozens of sources in 200 x 200 pixels come out too small for that; fit one blend after the other.
     freedom : float, optional
-        Standard deviation of each bump's amplitude in u; 0 is the limit of fixed morphologies.
+        Standard deviation of each bump's amplitude in u; 0 is the limit of fixed morphologies. That of the method is
+        its attribute ``freedom``.
     floor : float, optional
         Light that may be anywhere in the box, in units of the largest pixel; what masks and borders hide is only as
         uncertain as the light that the fit has put there.
@@ -79,7 +82,7 @@ def _freedoms(scene, active, patch, freedom, floor):
             own, spread = _bumps(amplitude.shape, patch, most) * amplitude, freedom
         else:
             own = source.tangent()
-            spread = min(freedom / FREEDOM, 1.0) * _PARAMETERS[: len(own)]
+            spread = min(freedom / _FREE_PARAMETERS, 1.0) * _PARAMETERS[: len(own)]
         images = np.zeros((len(own), height, width))
         images[:, *on_grid] = own[:, *in_box]
         changes.append(images)

@@ -47,6 +47,8 @@ class ForwardBackward(Solver):
     accelerated: bool = True
     sigma: float = 0.0
 
+    freedom = 3.0
+
     def __post_init__(self):
         if not (np.isfinite(self.sigma) and self.sigma >= 0):
             raise DeblendError(f"sigma: {self.sigma!r}, expected a number >= 0")

@@ -7,7 +7,7 @@ import numpy as np
 from astropy.table import QTable
 
 from celestepy.deblend.errors import DeblendError
-from celestepy.deblend.flux_errors import free_flux_covariance
+from celestepy.deblend.flux_errors import FREEDOM, free_flux_covariance
 from celestepy.deblend.hallucination import TEMPERATURE, hallucination_map
 from celestepy.deblend.scores import blendedness
 from celestepy.deblend.statuses import OK
@@ -42,6 +42,8 @@ class DeblendResult:
         Wall time.
     prior : MorphologyPrior or None
         That the morphologies were fitted with.
+    freedom : float
+        What the method's morphologies may be off by, see `celestepy.deblend.flux_errors`.
     """
 
     scene: object
@@ -54,6 +56,7 @@ class DeblendResult:
     reason: str
     seconds: float
     prior: object = None
+    freedom: float = FREEDOM
 
     def __repr__(self):
         wrong = sum(status != OK for status in self.statuses)
@@ -72,7 +75,7 @@ class DeblendResult:
 
         See `celestepy.deblend.flux_errors`; worked out when it is first asked for, in some .05 s for five sources.
         """
-        covariance = free_flux_covariance(self.scene)
+        covariance = free_flux_covariance(self.scene, freedom=self.freedom)
         covariance.setflags(write=False)
         return covariance
 

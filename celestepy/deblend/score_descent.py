@@ -76,6 +76,7 @@ class ScoreDescent(Solver):
     galaxies_first: bool = True
     galaxy_steps: int = 12
 
+    freedom = 0.2
     _beyond_stamps = True
 
     def __post_init__(self):

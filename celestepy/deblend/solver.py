@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from celestepy.deblend.constraints import Constraints
+from celestepy.deblend.flux_errors import FREEDOM
 from celestepy.deblend.growth import Growth
 from celestepy.deblend.priors import PriorTerm
 from celestepy.deblend.problem import Problem
@@ -124,6 +125,7 @@ class Solver(ABC):
     growth: Growth = Growth()
     nonnegative_fluxes: bool = True
 
+    freedom = FREEDOM  # what morphologies may be off by, for errors of fluxes; see `flux_errors`
     _beyond_stamps = False  # whether boxes may be larger than the prior's stamp
 
     @abstractmethod
@@ -162,7 +164,7 @@ class Solver(ABC):
             term.check(variables.boxes[k].shape, f"source {variables.indices[k]}")
         problem = Problem(frame, nonnegative=self.nonnegative_fluxes, flux_cost=constraints.flux_cost)
         if not len(variables):
-            return _result(scene, scene.sources, set(), [], "no source lies in the frame", began, self.prior)
+            return _result(scene, scene.sources, set(), [], "no source lies in the frame", began, self)
         stepper = self._stepper(problem, variables, constraints, term)
         trace, reason = self._iterate(stepper, _depth(frame), term)
         seds = stepper.finish()
@@ -170,7 +172,7 @@ class Solver(ABC):
         empty = np.zeros(frame.n_bands)
         sources = [fitted.get(k, source.replace(sed=empty)) for k, source in enumerate(scene.sources)]
         troubled = {variables.indices[k] for k in stepper.troubled}
-        return _result(scene, sources, troubled, trace, reason, began, self.prior)
+        return _result(scene, sources, troubled, trace, reason, began, self)
 
     def _iterate(self, stepper, depth, term):
         """Take steps until there is a reason not to."""
@@ -216,7 +218,7 @@ def _depth(frame):
     return depth
 
 
-def _result(scene, sources, troubled, trace, reason, began, prior):
+def _result(scene, sources, troubled, trace, reason, began, method):
     fitted = scene.replace(sources)
     gram, _ = fitted.linear_problem() if len(fitted) else (np.zeros((fitted.frame.n_bands, 0, 0)), None)
     covariance = flux_covariance(gram)
@@ -232,5 +234,6 @@ def _result(scene, sources, troubled, trace, reason, began, prior):
         converged=reason == CONVERGED,
         reason=reason,
         seconds=time.perf_counter() - began,
-        prior=prior,
+        prior=method.prior,
+        freedom=method.freedom,
     )

@@ -7,6 +7,7 @@ from deblend.small_scenes import blank, coarse, random_scene
 from celestepy.deblend import flux_errors
 from celestepy.deblend.adaprox import AdaProx
 from celestepy.deblend.flux_errors import free_flux_covariance
+from celestepy.deblend.forward_backward import ForwardBackward
 from celestepy.deblend.observation import Observation
 from celestepy.deblend.rendering import Frame
 from celestepy.deblend.scene import Scene
@@ -108,3 +109,10 @@ def test_result_has_both():
     assert (result.flux_errors >= 0.99 * fixed)[shown].all()
     np.testing.assert_array_equal(result.table()["flux_r_err"], result.flux_errors[:, 1])
     assert result.flux_covariance is result.flux_covariance  # worked out once
+
+
+def test_methods_have_freedoms_of_their_own():
+    """What a method's morphologies are off by is its own; the errors of its fluxes are made with that."""
+    result = AdaProx(stop=StopRule(20)).fit(pair(8))
+    assert result.freedom == AdaProx.freedom != ForwardBackward.freedom
+    np.testing.assert_allclose(result.flux_errors, errors(result.scene, freedom=AdaProx.freedom))
