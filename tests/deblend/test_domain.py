@@ -15,6 +15,7 @@ from celestepy.deblend.growth import Growth
 from celestepy.deblend.observation import Observation
 from celestepy.deblend.rendering import Frame
 from celestepy.deblend.scene import Scene
+from celestepy.deblend.score_descent import ScoreDescent
 from celestepy.deblend.source import FreeSource
 from celestepy.deblend.starts import start_scene
 from celestepy.deblend.stopping import StopRule
@@ -25,16 +26,23 @@ PSF = gaussian(1.6)
 PEAKS = np.array([[14.0, 12.0], [17.0, 22.0]])
 SETTINGS = {"stop": StopRule(8, tolerance=0.0), "growth": Growth(every=3)}
 PRIORS = {"": None, " with density": GaussianPrior(variance=0.05), " with score": ScorePrior(variance=0.05)}
-METHODS = {
-    name + label: kind(prior=prior, **SETTINGS, **more, **({"sigma": 0.05} if temperature and prior else {}))
-    for name, kind, more, temperature in (
-        ("adaprox", AdaProx, {}, True),
-        ("adaprox solved", AdaProx, {"solve_fluxes": True}, True),
-        ("splitting", ForwardBackward, {}, True),
-        ("asinh", AsinhAdam, {}, False),
-    )
-    for label, prior in PRIORS.items()
+KINDS = {
+    "adaprox": (AdaProx, {}),
+    "adaprox solved": (AdaProx, {"solve_fluxes": True}),
+    "splitting": (ForwardBackward, {}),
+    "asinh": (AsinhAdam, {}),
+    "descent": (ScoreDescent, {"growth": None}),  # its boxes have the size of the fitted galaxies
 }
+
+
+def method(name, prior):
+    """Settings of a method with a prior at a temperature that is taken by all that have one."""
+    kind, more = KINDS[name]
+    temperature = {} if prior is None or kind is AsinhAdam else {"sigma": 0.05}
+    return kind(**(SETTINGS | more), prior=prior, **temperature)
+
+
+METHODS = {name + label: method(name, prior) for name in KINDS for label, prior in PRIORS.items()}
 
 
 def light():
@@ -243,19 +251,22 @@ class TestPSFs:
 
 
 class TestDomainOfPriors:
-    @pytest.mark.parametrize("method", ["adaprox", "splitting", "asinh"])
-    def test_refusals(self, method):
-        kind = type(METHODS[method])
+    @pytest.mark.parametrize("name", ["adaprox", "splitting", "asinh"])
+    def test_stamps(self, name):
+        """The descent alone takes larger sources: beyond the stamp they keep the light of the fitted galaxy."""
         with pytest.raises(DeblendError, match=r"larger than the stamps of 16 x 16"):
-            kind(prior=GaussianPrior((16, 16))).fit(started(made()))
+            method(name, GaussianPrior((16, 16))).fit(started(made()))
+
+    @pytest.mark.parametrize("name", KINDS)
+    def test_pixels_and_psfs(self, name):
         with pytest.raises(DeblendError, match=r"trained for pixels of 0.2 arcsec, the model's are 0.3"):
-            kind(prior=GaussianPrior()).fit(started(made(pixel_scale=0.3)))
+            method(name, GaussianPrior()).fit(started(made(pixel_scale=0.3)))
         narrow = GaussianPrior()
         narrow.model_psf_sigma = 0.5
         with pytest.raises(DeblendError, match="trained for a model PSF of 0.5"):
-            kind(prior=narrow).fit(started(made()))
+            method(name, narrow).fit(started(made()))
 
     def test_boxes_never_outgrow_the_stamp(self):
-        for method in (AdaProx, ForwardBackward, AsinhAdam):
-            fitted = method(prior=GaussianPrior((22, 22)), **SETTINGS).fit(started(made(), largest_half=8))
+        for name in ("adaprox", "splitting", "asinh"):
+            fitted = method(name, GaussianPrior((22, 22))).fit(started(made(), largest_half=8))
             assert max(max(source.morphology.shape) for source in fitted.scene.sources) <= 21
