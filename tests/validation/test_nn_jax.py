@@ -1,24 +1,32 @@
 """Layers and whole networks against JAX, values and derivatives, in float64."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from celestepy.deblend.learned import ScorePrior, trained_priors
+from celestepy.deblend.learned import PixelCNNPrior, ScorePrior, trained_priors
 from celestepy.deblend.learned.stamps import DATA
 from celestepy.nn import (
     ELU,
     ConcatELU,
     Conv2d,
+    Dense,
     Gate,
     GroupNorm,
+    Modulation,
     PixelShuffle,
+    PixelUnshuffle,
+    Residual,
+    Sequential,
     SiLU,
+    Sum,
     TransposedConv2d,
     Upsample,
     build_network,
+    load_network_file,
     pixelcnn,
     score_unet,
 )
@@ -72,6 +80,11 @@ def depth_to_space(x):
     return x.reshape(n, h, w, 2, 2, c // 4).transpose(0, 1, 3, 2, 4, 5).reshape(n, 2 * h, 2 * w, c // 4)
 
 
+def space_to_depth(x):
+    n, h, w, c = x.shape
+    return x.reshape(n, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 2, 4, 5).reshape(n, h // 2, w // 2, 4 * c)
+
+
 WEIGHT, BIAS = RNG.standard_normal((3, 3, 4, 5)), RNG.standard_normal(5)
 SCALE, SHIFT = RNG.standard_normal((2, 4))
 # the transpose of a convolution with stride 2 that pads one zero on each side and makes 2 h x 2 w pixels h x w
@@ -81,7 +94,17 @@ LAYERS = {
     "elu": (ELU(), lambda x: jax.nn.elu(x)),
     "concat_elu": (ConcatELU(), lambda x: jax.nn.elu(jnp.concatenate([x, -x], -1))),
     "gate": (Gate(), lambda x: jax.nn.glu(x, -1)),
+    "dense": (Dense(WEIGHT[0, 0], BIAS), lambda x: x @ WEIGHT[0, 0] + BIAS),
     "shuffle": (PixelShuffle(2), depth_to_space),
+    "unshuffle": (PixelUnshuffle(2), space_to_depth),
+    "residual": (
+        Residual(Sequential([Conv2d(WEIGHT[..., :4], BIAS[:4]), SiLU()])),
+        lambda x: x + jax.nn.silu(convolve(x, WEIGHT[..., :4], BIAS[:4])),
+    ),
+    "sum": (
+        Sum([Sequential([Conv2d(WEIGHT, BIAS)]), Sequential([SiLU(), Conv2d(WEIGHT, BIAS)])]),
+        lambda x: convolve(x, WEIGHT, BIAS) + convolve(jax.nn.silu(x), WEIGHT, BIAS),
+    ),
     "upsample": (Upsample(2), lambda x: jnp.repeat(jnp.repeat(x, 2, 1), 2, 2)),
     "norm": (GroupNorm(SCALE, SHIFT, 2), lambda x: group_normalise(x, SCALE, SHIFT, 2)),
     "conv": (Conv2d(WEIGHT, BIAS), lambda x: convolve(x, WEIGHT, BIAS)),
@@ -100,6 +123,31 @@ LAYERS = {
 def test_layer(name):
     layer, function = LAYERS[name]
     compare(layer.forward, layer.vjp, layer.jvp, function, RNG.standard_normal((2, 6, 8, 4)))
+
+
+LIVE = {  # taps of a 3x3 kernel
+    "above": [[1, 1, 1], [0, 0, 0], [0, 0, 0]],
+    "rows": [[1, 1, 1], [1, 1, 1], [0, 0, 0]],
+    "left": [[0, 0, 0], [1, 0, 0], [0, 0, 0]],
+    "row": [[0, 0, 0], [1, 1, 0], [0, 0, 0]],
+    "before": [[1, 1, 1], [1, 0, 0], [0, 0, 0]],
+    "here": [[1, 1, 1], [1, 1, 0], [0, 0, 0]],
+}
+
+
+@pytest.mark.parametrize("mask", LIVE)
+def test_masked_convolution(mask):
+    weight = WEIGHT * np.array(LIVE[mask])[:, :, None, None]
+    layer = Conv2d(WEIGHT, BIAS, dilation=2, mask=mask)
+    x = RNG.standard_normal((2, 6, 8, 4))
+    compare(layer.forward, layer.vjp, layer.jvp, lambda x: convolve(x, weight, BIAS, 1, 2), x)
+
+
+def test_modulation():
+    weight, bias, context = RNG.standard_normal((3, 8)), RNG.standard_normal(8), RNG.standard_normal((2, 3))
+    scale, shift = np.split((context @ weight + bias)[:, None, None], 2, axis=-1)
+    layer, x = Modulation(weight, bias), RNG.standard_normal((2, 6, 8, 4))
+    compare(lambda x: layer.forward(x, context), layer.vjp, layer.jvp, lambda x: x * (1 + scale) + shift, x)
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +178,25 @@ def test_trained_score(trained, name):
     expected = np.asarray(function(jnp.asarray(stamps), 0.1))
     # 1e-10 of the largest: float64 through 40 layers, and ln sigma taken in another order
     np.testing.assert_allclose(prior.score(stamps, 0.1), expected, rtol=0, atol=1e-10 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", [name for name in trained_priors() if name.startswith("pixelcnn-")])
+def test_trained_pixelcnn(trained, name):
+    """Log density and score are those of the function that the training maximises."""
+    prior = PixelCNNPrior.load(name, temperature=0.2)
+    file = load_network_file(DATA / f"{name}.npz")
+    numbers = {name: jnp.asarray(array, float) for name, array in file.arrays.items()}
+    network, scale = trained.Network(numbers, json.dumps(file.description)), file.metadata["scale"]
+
+    def log_density(x):
+        unit = jnp.hypot(scale, 0.2)
+        scaled = ((x - prior.mean) / unit)[..., None]
+        weight, mean, width = jnp.split(network(scaled, jnp.full(len(x), jnp.log(0.2))), 3, -1)
+        spread = jnp.sqrt((0.2 / unit) ** 2 + jnp.exp(2 * width))
+        each = jax.nn.log_softmax(weight) + jax.scipy.stats.norm.logpdf(scaled, mean, spread)
+        return jnp.sum(jax.nn.logsumexp(each, -1) - jnp.log(unit), (1, 2))
+
+    stamps = prior.mean + 0.3 * RNG.standard_normal((2, *prior.shape))
+    np.testing.assert_allclose(prior.log_prob(stamps), log_density(jnp.asarray(stamps)), rtol=1e-10)
+    expected = np.asarray(jax.grad(lambda x: log_density(x).sum())(jnp.asarray(stamps)))
+    np.testing.assert_allclose(prior.score(stamps), expected, rtol=0, atol=1e-10 * np.abs(expected).max())
