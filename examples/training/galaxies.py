@@ -49,14 +49,19 @@ def draw_radius(recipe, rng):
             return radius
 
 
-def draw_galaxy(recipe, size, sersic_index, rng):
-    """One morphology, (size, size), highest pixel 1."""
+def draw_profile(recipe, sersic_index, rng):
+    """One galaxy as a profile of GalSim, flux 1, lengths in arcsec."""
     radius = draw_radius(recipe, rng)
     axis_ratio = 0.2 + 0.8 * rng.beta(2.0, 1.3)
     direction = rng.uniform(0.0, np.pi)
-    shift = rng.uniform(-recipe.max_shift, recipe.max_shift, 2)
     profile = galsim.Sersic(n=sersic_index, half_light_radius=radius * np.sqrt(axis_ratio))
-    profile = profile.shear(q=axis_ratio, beta=direction * galsim.radians)
+    return profile.shear(q=axis_ratio, beta=direction * galsim.radians)
+
+
+def draw_galaxy(recipe, size, sersic_index, rng):
+    """One morphology, (size, size), highest pixel 1."""
+    profile = draw_profile(recipe, sersic_index, rng)
+    shift = rng.uniform(-recipe.max_shift, recipe.max_shift, 2)
     psf = galsim.Gaussian(sigma=MODEL_PSF_SIGMA * recipe.pixel_scale)
     image = galsim.Convolve(profile, psf).shift(*(shift * recipe.pixel_scale)).drawImage(
         nx=size, ny=size, scale=recipe.pixel_scale, method="no_pixel", dtype=float
