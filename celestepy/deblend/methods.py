@@ -5,10 +5,11 @@ from dataclasses import fields
 import numpy as np
 
 from celestepy.deblend.adaprox import AdaProx
+from celestepy.deblend.constraints import NonNegative
 from celestepy.deblend.errors import DeblendError
 from celestepy.deblend.forward_backward import ForwardBackward
 from celestepy.deblend.grid import Grid
-from celestepy.deblend.learned import PixelCNNPrior, ScorePrior, trained_priors
+from celestepy.deblend.learned import PixelCNNPrior, ScorePrior, TemperatureLadder, trained_priors
 from celestepy.deblend.priors import SCALE_TOLERANCE
 from celestepy.deblend.rendering import Frame
 from celestepy.deblend.score_descent import ScoreDescent
@@ -29,7 +30,7 @@ def method_named(name, prior=None):
     name : str
         ``"score"``: fitted galaxies, then every pixel free with a learned score; ``"proximal"``: the method of scarlet;
         ``"splitting"``: forward-backward splitting with the same constraints; ``"pixelcnn"``: forward-backward
-        splitting with a learned density.
+        splitting with a learned density, first at a high temperature.
     prior : str, path-like or MorphologyPrior, optional
         For the methods with a prior: the name or file of a trained one, or any prior. By default that of `PRIORS`.
 
@@ -51,7 +52,10 @@ def method_named(name, prior=None):
         return AdaProx() if name == "proximal" else ForwardBackward()
     if not hasattr(prior, "score"):
         prior = {"score": ScorePrior, "pixelcnn": PixelCNNPrior}[name].load(PRIORS[name] if prior is None else prior)
-    return ScoreDescent(prior=prior) if name == "score" else ForwardBackward(prior=prior)
+    if name == "score":
+        return ScoreDescent(prior=prior)
+    method = ForwardBackward(constraints=(NonNegative(),), prior=prior)
+    return TemperatureLadder(method) if hasattr(prior, "at") else method
 
 
 def method_for(pixel_scale):

@@ -7,19 +7,26 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
-from deblend.simple_priors import ScorePrior
+from deblend.simple_priors import GaussianPrior, ScorePrior
 from deblend.small_scenes import blank, observed, random_scene
 
 from celestepy.deblend import (
+    METHODS,
     AdaProx,
     AsinhAdam,
     DeblendError,
+    ForwardBackward,
+    Grid,
+    Observation,
     StopRule,
     deblend_field,
     deblend_patch,
     field,
+    method_for,
+    method_named,
     read_models,
 )
+from celestepy.deblend.methods import PRIORS
 from celestepy.images import GaussianPSF, Image, PoissonNoise
 from celestepy.images.wcs import AffineAstrometry
 from celestepy.model.parameters import GALAXY, STAR
@@ -298,6 +305,29 @@ def blend():
     scene = scene.replace(scene.sources[1:])
     (observation,) = observed(scene, np.random.default_rng(1))
     return observation, [[source.y, source.x] for source in scene.sources]
+
+
+class TestMethods:
+    @pytest.mark.parametrize("name", METHODS)
+    def test_each_takes_a_blend_apart(self, blend, name):
+        observation, peaks = blend
+        grid = Grid.of_scale(observation.shape[1:], 0.168)
+        resized = Observation.from_arrays(observation.images, observation.weights, psfs=observation.psfs,
+                                          bands=observation.bands, grid=grid)
+        models = deblend_patch(resized, peaks, method=name, kinds=["point", "free"])
+        assert models.table.meta["method"] == name
+        assert models.table["status"].tolist() == ["ok", "ok"]
+        assert models.table["chi2"][0] < 1.2
+        assert ("data_share" in models.table.colnames) == (name in PRIORS)
+
+    def test_a_density_without_temperatures(self):
+        assert isinstance(method_named("pixelcnn", GaussianPrior()), ForwardBackward)
+
+    @pytest.mark.parametrize(("scale", "name"), [(0.2, "score"), (0.4, "proximal"), (1.0, "score"), (4.0, "proximal")])
+    def test_by_pixel_scale(self, scale, name):
+        method, prior = method_for(scale)
+        assert method == name
+        assert prior is None or 2 / 3 < prior.pixel_scale / scale < 1.5
 
 
 class TestPatches:

@@ -52,6 +52,11 @@ class TemperatureLadder:
                 ' ForwardBackward(prior=PixelCNNPrior.load("pixelcnn-hsc-32"))'
             )
 
+    @property
+    def prior(self):
+        """That of the last fit."""
+        return self.method.prior
+
     def fit(self, scene):
         """Fit from hot to cold.
 
