@@ -3,8 +3,8 @@
 The light of a source of signal to noise q, a Gaussian of standard deviation s on the sky, stands out of the noise of a
 pixel of side a up to the radius s (2 ln(q a / (2 pi^1/2 s)))^1/2. A PSF has wings: those of SDSS are a twentieth of the
 light with 3.6 times the width, and whatever of the two is seen farther out counts. Sources whose circles of these radii
-overlap are one blend; so are all that a chain of such overlaps connects. A blend of too many is divided where its longer
-side has its middle, and each part is fitted with the sources round it, of which nothing is kept.
+overlap are one blend; so are all that a chain of such overlaps connects. A blend of too many is divided at the middle
+of its longer side, and each part is fitted with the sources round it, of which nothing is kept.
 """
 
 from dataclasses import dataclass
