@@ -11,8 +11,8 @@ the data know a pixel better than the prior does whose details are blurred by si
 the data measure to 20 per cent (a signal to noise of five in the model's pixel) are theirs.
 
 On drawn blends (``examples/experiments/deblending_confidence.py``) the prior's share ranks the errors of pixels in
-proportion to their brightness, |S - T| / (S + T). It does not rank absolute errors, which are largest where there is
-most light, and that is where the data decide.
+proportion to their brightness, |S - T| / (S + T), with a correlation of .58. Absolute errors are largest where there is
+most light, which is where the data decide: they are ranked the other way round, with -.76 in S and -.51 in x.
 """
 
 from dataclasses import dataclass

