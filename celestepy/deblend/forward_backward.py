@@ -47,7 +47,10 @@ class ForwardBackward(Solver):
     accelerated: bool = True
     sigma: float = 0.0
 
-    freedom = 3.0
+    @property
+    def freedom(self):
+        """What morphologies may be off by: less where a prior's log density decides on them."""
+        return 0.6 if hasattr(self.prior, "log_prob") else 3.0
 
     def __post_init__(self):
         if not (np.isfinite(self.sigma) and self.sigma >= 0):
