@@ -120,12 +120,11 @@ def peer_figures(records, ours, numbers):
 
 
 def changes(records, name, start, numbers):
-    """How fluxes and morphologies of another start differ from those of the regular one."""
+    """How fluxes, relative to the true ones, and morphologies of another start differ from those of the regular one."""
     disturbed = f"{name}, {start}"
     shared = [k for k in records.numbers(disturbed) if k in numbers and k in records.numbers(name)]
     table, regular = records.table(disturbed, shared), records.table(name, shared)
-    flux, before = 1 + table["flux_error"], 1 + regular["flux_error"]
-    moved = np.abs(flux - before) / np.maximum(np.abs(before), 1e-3)
+    moved = np.abs(table["flux_error"] - regular["flux_error"])
     fall = regular["morphology_correlation"] - table["morphology_correlation"]
     return {
         "median flux change": float(np.median(moved)),

@@ -17,6 +17,7 @@ CATALOG, PHOTOMETRY = (f"real_galaxy_catalog_26_extension_example{end}.fits" for
 IMAGES = "real_galaxy_images_first50.fits"
 SIZE_SLOPE = -0.1  # d log10(size) / d mag, as that of the drawn galaxies
 SMOOTHING, LEVEL, MARGIN = 3.0, 2.0, 3  # pixels; noises of the smoothed stamp; pixels
+SEEING = 9.0  # pixels, standard deviation: where HSC sees the peak of a galaxy is the place that deblenders are given
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,11 +32,14 @@ class Galaxy:
         AB, in i.
     colors : (B,) array
         Flux in each band relative to i.
+    peak : (2,) array
+        y, x of the highest pixel of the smoothed stamp, pixels from its middle.
     """
 
     stamp: np.ndarray
     magnitude: float
     colors: np.ndarray
+    peak: np.ndarray
 
 
 def kept(stamp, noise):
@@ -48,6 +52,12 @@ def kept(stamp, noise):
         return None
     light = np.where(ndimage.binary_dilation(labels == middle, iterations=MARGIN), stamp, 0.0)
     return light / light.sum()
+
+
+def peak_of(stamp):
+    """Where a galaxy is highest in the seeing, y, x from the middle of its stamp."""
+    seen = ndimage.gaussian_filter(stamp, SEEING, mode="constant")
+    return np.unravel_index(np.argmax(seen), seen.shape) - (np.array(seen.shape) - 1) / 2
 
 
 class RealGalaxies:
@@ -78,7 +88,7 @@ class RealGalaxies:
         light = kept(np.asarray(stamp, float), np.sqrt(row["NOISE_VARIANCE"]))
         if light is None or not (np.isfinite(magnitudes).all() and (np.abs(magnitudes) < 35).all()):
             return None
-        return Galaxy(light, float(row["MAG"]), flux(magnitudes) / flux(magnitudes[REFERENCE]))
+        return Galaxy(light, float(row["MAG"]), flux(magnitudes) / flux(magnitudes[REFERENCE]), peak_of(light))
 
     def parts(self, galsim, kind, magnitude, rng):
         """One source, as `drawn_parts`: any of the galaxies, turned, and as much smaller as it is made fainter."""
@@ -86,6 +96,7 @@ class RealGalaxies:
             return drawn_parts(galsim, kind, magnitude, rng)
         galaxy = self.galaxies[rng.integers(len(self.galaxies))]
         profile = galsim.InterpolatedImage(galsim.Image(galaxy.stamp, scale=self.pixel_scale), flux=1.0)
+        profile = profile.shift(*(-self.pixel_scale * galaxy.peak[::-1]))
         profile = profile.rotate(rng.uniform(0, 2 * np.pi) * galsim.radians)
         profile = profile.dilate(10 ** (SIZE_SLOPE * (magnitude - galaxy.magnitude)))
         return [(profile, flux(magnitude) * galaxy.colors)]
