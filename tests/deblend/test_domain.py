@@ -222,6 +222,11 @@ class TestNumbersOutOfRange:
         with pytest.raises(DeblendError, match=name):
             FreeSource(**({"y": 3, "x": 3} | {name: np.nan}), morphology=np.ones((3, 3)))
 
+    def test_places_that_are_infinitely_far(self):
+        scene = started(made())
+        far = FreeSource(-np.inf, 1e300, np.ones((3, 3)), np.ones(3))
+        assert scene.replace([*scene.sources, far]).active.tolist() == [True, True, False]
+
     def test_fluxes(self):
         with pytest.raises(DeblendError, match="finite fluxes"):
             FreeSource(3, 3, np.ones((3, 3)), [1.0, np.nan, 1.0])

@@ -83,9 +83,9 @@ class TestFreeMorphologies:
 
     def test_a_wide_mask_is_no_reason_for_doubt(self):
         """A bright source in a box that is mostly masked: what is hidden is as uncertain as the light put there."""
-        scene = pair(8, 1e4, masked=np.s_[:, :, :6])
+        scene = pair(8, 1e4, masked=np.s_[:, 22:, :])
         wide = scene.replace([scene.sources[0].replace(morphology=np.pad(PROFILE, 20))])
-        assert (errors(wide)[0] < 0.3 * wide.seds[0]).all()
+        assert (errors(wide)[0] < 0.1 * wide.seds[0]).all()  # three times that if light might be anywhere
 
     def test_sources_outside_and_no_sources(self):
         scene = pair(8)
