@@ -104,7 +104,7 @@ def real_blends(options):
     names = [name for name in options.method if hasattr(METHODS[name], "fit")]
     chi2, least = {}, 0.0
     paths = sorted(path for path in (options.data / "hsc_blends").glob("*.npz") if path.stem != SIMULATED)
-    for path in paths[:2] if options.quick else paths:
+    for path in sorted(paths, key=lambda path: path.stat().st_size)[:2] if options.quick else paths:
         observation, peaks = read_blend(path)
         found, chi2[path.stem] = {}, {}
         for name in names:
@@ -117,7 +117,7 @@ def real_blends(options):
             save(blend(observation, peaks, found, f"HSC blend {path.stem}"), options, f"deblending_{path.stem}")
     figures = []
     if {OURS, BASELINE} <= set(names):
-        figures = [Figure(f"chi^2 per pixel, {stem[-12:]}", own[OURS], high=own[BASELINE], others=(own[BASELINE],))
+        figures = [Figure(f"chi^2 per pixel, {stem[-13:]}", own[OURS], high=own[BASELINE], others=(own[BASELINE],))
                    for stem, own in chi2.items()]
         figures.append(Figure("least flux of a source", least, low=0.0))
         print_figures("=== blends of HSC", figures, (BASELINE,))
