@@ -8,7 +8,7 @@ from celestepy import __version__
 __all__ = ["build_parser"]
 
 METHODS = ("fast", "calibrated", "mcmc", "paper-vi", "paper-mcmc")
-DEBLENDERS = ("score", "proximal", "splitting", "pixelcnn")
+DEBLENDERS = ("score", "galaxies", "proximal", "splitting", "pixelcnn")
 
 CATALOG = """\
 Makes a probabilistic catalogue of the stars and galaxies in a field: detects
@@ -184,9 +184,9 @@ def _add_deblend(parser):
     parser.add_argument(
         "--method",
         choices=DEBLENDERS,
-        help="score: learned score of galaxies; proximal: constraints, as scarlet; splitting: the same, descending "
-        "without fail; pixelcnn: learned density (default: score where a prior was learned at about the pixel scale, "
-        "else proximal)",
+        help="score: fitted galaxies, then pixels free with a learned score; galaxies: the same without the score; "
+        "proximal: constraints, as scarlet; splitting: the same, descending without fail; pixelcnn: learned density "
+        "(default: score where a prior was learned at about the pixel scale, else galaxies)",
     )
     parser.add_argument("--prior", metavar="NAME|FILE", help="trained prior, by name or as an .npz file")
     parser.add_argument(

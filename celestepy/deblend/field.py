@@ -60,7 +60,7 @@ def deblend_field(
         `~celestepy.detection.detect` finds.
     method : str or Solver, optional
         One of ``celestepy.deblend.METHODS``, or settings such as ``AdaProx()``. By default ``"score"`` where a prior
-        was learned at about the pixel scale of the images, and ``"proximal"`` elsewhere.
+        was learned at about the pixel scale of the images, and ``"galaxies"`` elsewhere.
     prior : str, path-like or MorphologyPrior, optional
         For the methods with a prior, see `method_named`.
     position : (float, float), optional

@@ -18,7 +18,7 @@ from celestepy.images.psf_mixture import PSFMixture
 __all__ = ["METHODS", "PRIORS", "frame_for", "method_for", "method_named", "settings_of"]
 
 PRIORS = {"score": "score-hsc-32", "pixelcnn": "pixelcnn-hsc-32"}
-METHODS = ("score", "proximal", "splitting", "pixelcnn")
+METHODS = ("score", "galaxies", "proximal", "splitting", "pixelcnn")
 _FARTHEST = 1.5  # ratio of pixel scales up to which a prior is chosen without being asked for
 
 
@@ -28,7 +28,8 @@ def method_named(name, prior=None):
     Parameters
     ----------
     name : str
-        ``"score"``: fitted galaxies, then every pixel free with a learned score; ``"proximal"``: the method of scarlet;
+        ``"score"``: fitted galaxies, then every pixel free with a learned score; ``"galaxies"``: the same without a
+        score; ``"proximal"``: the method of scarlet;
         ``"splitting"``: forward-backward splitting with the same constraints; ``"pixelcnn"``: forward-backward
         splitting with a learned density, first at a high temperature.
     prior : str, path-like or MorphologyPrior, optional
@@ -49,7 +50,7 @@ def method_named(name, prior=None):
     if name not in PRIORS:
         if prior is not None:
             raise DeblendError(f"prior: {prior}, but the method {name!r} has none; choose {' or '.join(PRIORS)}")
-        return AdaProx() if name == "proximal" else ForwardBackward()
+        return {"galaxies": ScoreDescent, "proximal": AdaProx, "splitting": ForwardBackward}[name]()
     if not hasattr(prior, "score"):
         prior = {"score": ScorePrior, "pixelcnn": PixelCNNPrior}[name].load(PRIORS[name] if prior is None else prior)
     if name == "score":
@@ -78,7 +79,7 @@ def method_for(pixel_scale):
         prior = ScorePrior.load(name)
         if abs(np.log(prior.pixel_scale / pixel_scale)) <= np.log(_FARTHEST):
             return "score", prior
-    return "proximal", None
+    return "galaxies", None
 
 
 def frame_for(observations, prior=None):

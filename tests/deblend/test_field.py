@@ -187,7 +187,7 @@ class TestFields:
 
     def test_pixel_scales_choose_the_method(self, sky):
         place = {"position": (sky.truth["ra"][1].value, sky.truth["dec"][1].value), "size": 3}
-        assert deblend_field(sky.images, sky.truth, **place).table.meta["method"] == "proximal"
+        assert deblend_field(sky.images, sky.truth, **place).table.meta["method"] == "galaxies"
 
 
 class TestTroubles:
@@ -267,7 +267,7 @@ class TestTroubles:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"method": "magic"}, "method: 'magic', expected one of score, proximal"),
+            ({"method": "magic"}, "method: 'magic', expected one of score, galaxies"),
             ({"method": "proximal", "prior": "score-hsc-32"}, "score-hsc-32, but the method 'proximal' has none"),
             ({"method": "score", "prior": "score-moon-32"}, "no prior 'score-moon-32' comes with the package"),
             ({"method": QUICK, "prior": "score-hsc-32"}, "prior: given beside the settings"),
@@ -323,7 +323,7 @@ class TestMethods:
     def test_a_density_without_temperatures(self):
         assert isinstance(method_named("pixelcnn", GaussianPrior()), ForwardBackward)
 
-    @pytest.mark.parametrize(("scale", "name"), [(0.2, "score"), (0.4, "proximal"), (1.0, "score"), (4.0, "proximal")])
+    @pytest.mark.parametrize(("scale", "name"), [(0.2, "score"), (0.4, "galaxies"), (1.0, "score"), (4.0, "galaxies")])
     def test_by_pixel_scale(self, scale, name):
         method, prior = method_for(scale)
         assert method == name
