@@ -31,7 +31,7 @@ from celestepy.deblend.methods import frame_for, method_named
 from celestepy.images.psf_mixture import PSFMixture
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "examples" / "experiments"
-SIZE, SCALE, BANDS, NOISE = 60, 0.168, "grizy", 0.01
+SIZE, PSF_SIZE, SCALE, BANDS, NOISE = 60, 41, 0.168, "grizy", 0.01
 ITERATIONS = 200
 WIDTHS = (2.0, 1.9, 1.55, 1.7, 1.6)  # pixels, standard deviation of the PSF's core in each band
 # x, y, ln radius (arcsec), two of the shape, logit of the de Vaucouleurs part; and the flux
@@ -49,9 +49,8 @@ SCORE_TARGET = 0.8  # milliseconds for one stamp
 def drawn_blend(seed=1):
     """The scene, with noise."""
     grid = Grid.of_scale((SIZE, SIZE), SCALE)
-    psfs = [
-        PSFMixture([0.8, 0.2], [[0, 0], [0, 0]], [[w**2, 0, w**2], [4 * w**2, 0, 4 * w**2]]) for w in WIDTHS
-    ]
+    cores = [PSFMixture([0.8, 0.2], [[0, 0], [0, 0]], [[w**2, 0, w**2], [4 * w**2, 0, 4 * w**2]]) for w in WIDTHS]
+    psfs = [psf.render((PSF_SIZE, PSF_SIZE), PSF_SIZE // 2, PSF_SIZE // 2) for psf in cores]
     empty = Observation.from_arrays(
         np.zeros((len(BANDS), SIZE, SIZE)), NOISE**-2, psfs=psfs, bands=tuple(BANDS), grid=grid
     )

@@ -6,12 +6,18 @@ The parameters theta of all sources have a joint Gauss-Newton step, damped as by
 
 The fluxes are solved for at every point, and their part is taken out of the second derivatives (Kaufman 1975, BIT 15,
 49): with the images t_i of the derivatives and c_k of the sources, t_i w t_j - (t_i w c) (c w c)^-1 (c w t_j).
+
+Galaxies have structure that the model has not. Where a pixel has much light, that is more than its noise, and sources
+would be bent to make up for their neighbours' structure; so variances are those of the noise plus the square of a part
+of the light.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
+from celestepy.deblend.observation import Observation
 from celestepy.deblend.problem import Problem
 from celestepy.deblend.source import FreeSource, GalaxySource
 
@@ -24,16 +30,19 @@ _DEVIATION = np.array([0.25, 0.25, 0.5, 0.6, 0.6, 1.5])
 _LARGEST_MOVE = np.array([0.7, 0.7, 0.5, 0.5, 0.5, 1.5])
 _FIRST_DAMPING, _LEAST_DAMPING, _MORE, _LESS = 1e-2, 1e-3, 8.0, 5.0
 _MOST_TRIALS = 6
+_SMOOTHING = 1.5  # pixels: standard deviation of the filter by which the light is told from the noise
 _RIDGE = 1e-6  # relative to the diagonal of c w c: sources at the same place
 
 
-def fit_galaxies(scene, *, max_steps=12, tolerance=0.5):
+def fit_galaxies(scene, *, structure=0.2, max_steps=12, tolerance=0.5):
     """Fit stars and galaxies in place of all sources, those without a shape beginning as round galaxies of one size.
 
     Parameters
     ----------
     scene : Scene
         Of free sources only the places matter. The model has to have a PSF.
+    structure : float, optional
+        Part of a pixel's light by which galaxies differ from the model's.
     max_steps : int, optional
         Steps of all parameters.
     tolerance : float, optional
@@ -47,7 +56,9 @@ def fit_galaxies(scene, *, max_steps=12, tolerance=0.5):
     active = np.flatnonzero(scene.active).tolist()
     if not active:
         return scene
-    fit = _JointFit(scene.frame, [_parametric(scene.sources[k], scene.frame) for k in active])
+    observations = [_with_structure(observation, structure) for observation in scene.frame.observations]
+    sources = [_parametric(scene.sources[k], scene.frame) for k in active]
+    fit = _JointFit(Problem(scene.frame, observations=observations), sources)
     for _ in range(max_steps):
         before = fit.state.objective
         if not fit.advance() or before - fit.state.objective < tolerance:
@@ -56,6 +67,18 @@ def fit_galaxies(scene, *, max_steps=12, tolerance=0.5):
     return scene.replace([
         found[k][0].replace(sed=found[k][1]) if k in found else source for k, source in enumerate(scene.sources)
     ])
+
+
+def _with_structure(observation, structure):
+    """The observation with variances that allow for structure."""
+    light = np.maximum(gaussian_filter(observation.images, (0, _SMOOTHING, _SMOOTHING)), 0.0)
+    return Observation.from_arrays(
+        observation.images,
+        observation.weights / (1.0 + observation.weights * (structure * light) ** 2),
+        psfs=observation.psfs,
+        bands=observation.bands,
+        grid=observation.grid,
+    )
 
 
 def _parametric(source, frame):
@@ -78,8 +101,8 @@ class _State:
 class _JointFit:
     """Where the fit is, and how much its steps are damped."""
 
-    def __init__(self, frame, sources):
-        self.problem, self.grid_shape, self.damping = Problem(frame), frame.grid.shape, _FIRST_DAMPING
+    def __init__(self, problem, sources):
+        self.problem, self.grid_shape, self.damping = problem, problem.frame.grid.shape, _FIRST_DAMPING
         self.counts = np.array([len(source.parameters) for source in sources])
         cut = [slice(None, count) for count in self.counts]
         self.deviation = np.concatenate([_DEVIATION[part] for part in cut])
@@ -124,9 +147,10 @@ class _JointFit:
         images = [image for s in sources for image in s.tangent(one_sided=True)]
         tangents = self.problem.frame.columns(self._stacked(boxes, images))
         curvature, slope = np.diag(self.deviation**-2), self.state.surprise / self.deviation
-        frame = self.problem.frame
+        problem = self.problem
         fluxes = np.repeat(point.seds, self.counts, axis=0)
-        parts = zip(tangents, point.columns, point.weighted, frame.observations, frame.band_indices, strict=True)
+        bands_of = problem.frame.band_indices
+        parts = zip(tangents, point.columns, point.weighted, problem.observations, bands_of, strict=True)
         for own, columns, weighted, observation, bands in parts:
             for k, band in enumerate(bands):
                 tangent = own[k] * fluxes[:, band, None]

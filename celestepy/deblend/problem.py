@@ -46,12 +46,15 @@ class Problem:
         Whether fluxes must not be negative.
     flux_cost : float, optional
         Cost of a unit of flux, in each band alike.
+    observations : sequence of Observation, optional
+        The frame's with other weights; curvatures stay those of the frame's own.
     """
 
-    def __init__(self, frame, *, nonnegative=True, flux_cost=0.0):
+    def __init__(self, frame, *, nonnegative=True, flux_cost=0.0, observations=None):
         self.frame, self.nonnegative, self.flux_cost = frame, nonnegative, flux_cost
-        self._data = [o.images.reshape(len(o.images), -1) for o in frame.observations]
-        self._weights = [o.weights.reshape(len(o.images), -1) for o in frame.observations]
+        self.observations = frame.observations if observations is None else tuple(observations)
+        self._data = [o.images.reshape(len(o.images), -1) for o in self.observations]
+        self._weights = [o.weights.reshape(len(o.images), -1) for o in self.observations]
         self.curvatures = frame.curvatures()
 
     def evaluate(self, stack, seds=None):
@@ -109,8 +112,7 @@ class Problem:
         (K, B) array
             0 where nothing is known.
         """
-        observations, bands = self.frame.observations, self.frame.band_indices
-        gram, rhs = normal_equations(columns, observations, bands, self.frame.n_bands)
+        gram, rhs = normal_equations(columns, self.observations, self.frame.band_indices, self.frame.n_bands)
         penalty = np.full(rhs.shape[1], self.flux_cost) if self.flux_cost else None
         return solve_fluxes(gram, rhs, nonnegative=self.nonnegative, penalty=penalty).seds
 
@@ -157,7 +159,7 @@ class Problem:
         (B, K, K) array
             Summed over observations of the same band.
         """
-        return normal_equations(columns, self.frame.observations, self.frame.band_indices, self.frame.n_bands)[0]
+        return normal_equations(columns, self.observations, self.frame.band_indices, self.frame.n_bands)[0]
 
     def gradient(self, evaluation):
         """Derivative with respect to morphologies.

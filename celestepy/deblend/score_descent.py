@@ -59,6 +59,8 @@ class ScoreDescent(Solver):
     galaxies_first : bool
         Whether free sources begin as fitted galaxies, at the place that the start gives them and whatever shape it
         gives them. Otherwise, and for models without a PSF, they begin as they are and deviate from that.
+    structure : float
+        Part of a pixel's light by which galaxies differ from the model's, in the fit of these.
     galaxy_steps : int
         Steps of the parameters of galaxies at most.
 
@@ -74,6 +76,7 @@ class ScoreDescent(Solver):
     deviation: float = 0.3
     score_every: int = 8
     galaxies_first: bool = True
+    structure: float = 0.2
     galaxy_steps: int = 12
 
     freedom = 0.2
@@ -85,6 +88,8 @@ class ScoreDescent(Solver):
         for name in ("sigma", "deviation"):
             if not (np.isfinite(getattr(self, name)) and getattr(self, name) > 0):
                 raise DeblendError(f"{name}: {getattr(self, name)!r}, expected a finite number > 0")
+        if not (np.isfinite(self.structure) and self.structure >= 0):
+            raise DeblendError(f"structure: {self.structure!r}, expected a number >= 0")
         for name in ("score_every", "galaxy_steps"):
             value = getattr(self, name)
             if int(value) != value or value < 1:
@@ -93,7 +98,7 @@ class ScoreDescent(Solver):
     def _prepared(self, scene, term):
         if not self.galaxies_first or scene.frame.model_psf is None:
             return scene
-        fitted = fit_galaxies(scene, max_steps=self.galaxy_steps)
+        fitted = fit_galaxies(scene, structure=self.structure, max_steps=self.galaxy_steps)
         smallest = (_FIRST_HALF,) * 2 if term is None else tuple(side // 2 for side in term.shape)
         pairs = zip(scene.sources, fitted.sources, strict=True)
         return scene.replace([_freed(old, new, smallest) if old is not new else old for old, new in pairs])
@@ -121,7 +126,6 @@ class _State(Stepper):
     def __init__(self, settings, problem, variables, constraints, term):
         super().__init__(settings, problem, variables, constraints, term)
         own = term is not None and term.normalisation.softening is not None and term.normalisation.reference == "peak"
-        self.in_own_scale = own
         self.softening = term.normalisation.softening if own else _SOFTENING
         for k in variables.free:
             variables.set_free(k, _of_unit_peak(constraints.apply(variables.values[k])))
@@ -133,9 +137,9 @@ class _State(Stepper):
         self.galaxy = {k: u[self.moving[k]] for k, u in galaxies.items()}
         widths = {k: settings.deviation * np.maximum(np.tanh(u), _FAINTEST) for k, u in self.galaxy.items()}
         self.pull = {k: width**-2 for k, width in widths.items()}
-        self.stiffness = 0.0 if term is None else settings.sigma**-2
         self.u, self.before, self.age = dict(self.galaxy), dict(self.galaxy), 1.0
-        self.scores, self.bounds = None, None
+        self.sizes = {} if term is None else {k: term.normalisation.size(variables.values[k]) for k in galaxies}
+        self.scores, self.stiffness, self.bounds = None, None, None
 
     def step(self):
         age = 0.5 + np.sqrt(0.25 + self.age**2)
@@ -167,7 +171,7 @@ class _State(Stepper):
         growth = np.sqrt(values[own] ** 2 + s**2)  # d S / d u
         of_data = self.finite(k, self.variables.cut(image, k)[own] * growth)
         slope = of_data + self.pull[k] * (u - self.galaxy[k]) - self.scores[k]
-        length = 1.0 / (self.bounds[k] * growth + self.pull[k] + self.stiffness)
+        length = 1.0 / (self.bounds[k] * growth + self.pull[k] + self.stiffness[k])
         new = u - np.clip(length * slope, -_LARGEST_MOVE, _LARGEST_MOVE)
         values[own] = s * np.sinh(np.minimum(new, _LARGEST_U))
         values = self.constraints.apply(values)
@@ -176,19 +180,24 @@ class _State(Stepper):
         return float((slope * (self.u[k] - self.before[k])).sum())
 
     def _take_scores(self, values):
-        """Score of each free source in u: the prior's own, or by the chain rule where it is not of u."""
+        """Score of each free source in u, by the chain rule where the prior's scale is another one.
+
+        A source keeps the size of its galaxy, so that no scale is free.
+        """
         free = self.variables.free
+        self.scores, self.stiffness = dict.fromkeys(free, 0.0), dict.fromkeys(free, 0.0)
         if self.term is None or not free:
-            self.scores = dict.fromkeys(free, 0.0)
             return
-        norm, s = self.term.normalisation, self.softening
-        if self.in_own_scale:
-            scores = self.term.score([np.arcsinh(values[k] / s) for k in free], self.settings.sigma)
-        else:
-            scores = self.term.score([norm.forward(values[k]) for k in free], self.settings.sigma)
-            pairs = zip(free, scores, strict=True)
-            scores = [norm.pull_back(values[k], score) * np.sqrt(values[k] ** 2 + s**2) for k, score in pairs]
-        self.scores = {k: self.finite(k, score)[self.moving[k]] for k, score in zip(free, scores, strict=True)}
+        softening = self.term.normalisation.softening
+        scaled = {k: values[k] / self.sizes[k] for k in free}
+        xs = [scaled[k] if softening is None else np.arcsinh(scaled[k] / softening) for k in free]
+        for k, score in zip(free, self.term.score(xs, self.settings.sigma), strict=True):
+            own = scaled[k][self.moving[k]]
+            stretch = np.sqrt(own**2 + (self.softening / self.sizes[k]) ** 2)  # d x / d u
+            if softening is not None:
+                stretch /= np.sqrt(own**2 + softening**2)
+            self.scores[k] = self.finite(k, score)[self.moving[k]] * stretch
+            self.stiffness[k] = (stretch / self.settings.sigma) ** 2
 
     def _bounds(self, values):
         """De Pierro's bounds, to be multiplied by d S / d u: sum_b A_kb P' |w P sum_j A_jb d S_j / d u_j|."""
