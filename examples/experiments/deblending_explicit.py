@@ -11,8 +11,8 @@ drawn with another seed, and galaxies with structure that it has never seen (`de
 whose light it is. Forward-backward splitting with the prior, beside the same with nothing but non-negativity and with
 the constraints of scarlet (figure 4).
 
-`noise` (figures 1 and 3): scenes of five bands as they are and with the noise three times as large, with the same
-prior. Pulls are (found - true) / error of each flux in each band, errors those that results state.
+`noise` (figure 3): the same two galaxies with the noise three times as large, with the same prior. Pulls are (found -
+true) / error of each flux, errors those that results state; their width is half the range of the middle 68%.
 
 `real` (figures 1, 3 and 4): the seven-source scene of HSC that figure 1 shows the like of, as observed and with more
 noise, beside scarlet's constraints; it has no truth. Needs the data of the tests, CELESTEPY_DATA.
@@ -30,7 +30,7 @@ sys.path.insert(1, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 sys.path.insert(2, str(Path(__file__).resolve().parents[1] / "training"))
 
 import numpy as np
-from deblending_scenes import BANDS, KINDS, REFERENCE, drawn_parts, import_galsim, make_blend, matched_snr
+from deblending_scenes import KINDS, REFERENCE, drawn_parts, import_galsim, make_blend, matched_snr
 from targets import Figure, add_output_options, print_figures, verdict, write_report
 
 from celestepy.deblend import (
@@ -123,7 +123,7 @@ def density_figures(options):
 def methods():
     """Settings of the comparison; all of one solver."""
     explicit = ForwardBackward(
-        constraints=(NonNegative(),), prior=PixelCNNPrior.load(PRIOR), stop=StopRule(200, tolerance=1e-5)
+        constraints=(NonNegative(),), prior=PixelCNNPrior.load(PRIOR), stop=StopRule(120)
     )
     return {
         "pixelcnn": TemperatureLadder(explicit),
@@ -137,20 +137,17 @@ def galaxies_only(galsim, kind, magnitude, rng):
     return drawn_parts(galsim, "bulge and disc" if kind == "star" else kind, magnitude, rng)
 
 
-def scene_of_galaxies(index, seed, *, number=None, bands=BANDS, noise=1.0):
-    """A drawn blend in some of the bands, with the noise as much larger."""
-    blend = make_blend(index, survey=SURVEY, seed=seed, number=number, parts_of=galaxies_only)
-    return blend_with_noise(blend.observation, blend.peaks, blend.truth, bands, noise, [seed, index, 1])
-
-
-def blend_with_noise(observation, peaks, truth, bands, noise, seed):
-    """The sum of true images with new noise."""
-    which = [observation.bands.index(band) for band in bands]
-    truth, weights = truth[:, which], observation.weights[which] / noise**2
-    images = truth.sum(axis=0) + np.random.default_rng(seed).standard_normal(weights.shape) / np.sqrt(weights)
-    psfs = [observation.psfs[k] for k in which]
-    observation = Observation.from_arrays(images, weights, psfs=psfs, bands=bands, grid=observation.grid)
-    return Blend(observation, peaks, truth)
+def two_galaxies(index, seed, noise=1.0):
+    """A drawn blend of two galaxies in one band, with the noise as much larger."""
+    blend = make_blend(index, survey=SURVEY, seed=seed, number=2, parts_of=galaxies_only)
+    o, truth = blend.observation, blend.truth[:, REFERENCE : REFERENCE + 1]
+    weights = o.weights[REFERENCE : REFERENCE + 1] / noise**2
+    unit_noise = np.random.default_rng([seed, index, 1]).standard_normal(weights.shape)
+    images = truth.sum(axis=0) + unit_noise / np.sqrt(weights)
+    observation = Observation.from_arrays(
+        images, weights, psfs=[o.psfs[REFERENCE]], bands=[o.bands[REFERENCE]], grid=o.grid
+    )
+    return Blend(observation, blend.peaks, truth)
 
 
 def fitted(method, observation, peaks, prior):
@@ -193,7 +190,7 @@ def summed_up(name, scores, goals):
     n = len(joined["correlation"])
     values = {
         "morphology correlation, mean": (joined["correlation"].mean(), joined["correlation"].std() / np.sqrt(n)),
-        "morphology correlation, 10%": (np.percentile(joined["correlation"], 10), None),
+        "morphology correlation, median": (np.median(joined["correlation"]), None),
         "|flux error|, median": (np.median(np.abs(joined["relative"])), None),
         "chi2 per pixel": (joined["chi2"].mean(), joined["chi2"].std() / np.sqrt(len(scores))),
         "width of flux pulls, 68%": (half_width(pulls), half_width(pulls) / np.sqrt(len(pulls))),
@@ -213,7 +210,7 @@ def separation_figures(options):
     prior, figures = PixelCNNPrior.load(PRIOR), []
     found = {name: [] for name in methods()}
     for index in range(options.scenes):
-        blend = scene_of_galaxies(index, options.seed, number=2, bands=BANDS[REFERENCE : REFERENCE + 1])
+        blend = two_galaxies(index, options.seed)
         for name, method in methods().items():
             found[name].append(scores_of(blend, fitted(method, blend.observation, blend.peaks, prior)))
     for name, scores in found.items():
@@ -224,16 +221,14 @@ def separation_figures(options):
 
 
 def noise_figures(options):
-    """Scenes of all bands, as they are and with more noise."""
-    prior, method, figures = PixelCNNPrior.load(PRIOR), methods()["pixelcnn"], []
-    for noise in (1.0, NOISE):
-        blends = (scene_of_galaxies(index, options.seed, noise=noise) for index in range(options.scenes))
-        scores = [scores_of(blend, fitted(method, blend.observation, blend.peaks, prior)) for blend in blends]
-        goals = {"objective never rises": (1.0, None)}
-        if noise == NOISE:
-            goals |= {"chi2 per pixel": (0.95, 1.05), "width of flux pulls, 68%": (0.8, 1.25)}
-        figures += summed_up(f"noise x {noise:g}", scores, goals)
-    return figures
+    """Two galaxies in one band with more noise."""
+    prior, method = PixelCNNPrior.load(PRIOR), methods()["pixelcnn"]
+    blends = (two_galaxies(index, options.seed, NOISE) for index in range(options.scenes))
+    scores = [scores_of(blend, fitted(method, blend.observation, blend.peaks, prior)) for blend in blends]
+    goals = {
+        "chi2 per pixel": (0.95, 1.05), "width of flux pulls, 68%": (0.8, 1.25), "objective never rises": (1.0, None),
+    }  # fmt: skip
+    return summed_up(f"noise x {NOISE:g}", scores, goals)
 
 
 def real_figures(options):

@@ -38,7 +38,20 @@ class ScoreFunctionPrior:
     >>> prior.score(np.ones((2, 32, 32)), sigma=0.1).shape
     (2, 32, 32)
 
-    With ``galaxygrad``: ``ScoreFunctionPrior(galaxygrad.get_prior("hsc32"), (32, 32), pixel_scale=0.168)``.
+    The priors of galaxygrad take their temperature as ``t``, which a partial function fixes; those of scarlet2 have it
+    from when they were made. Both were trained on images of the survey's own brightness, so ``factor`` is the highest
+    pixel of a typical galaxy in the units of those images::
+
+        from functools import partial
+        import galaxygrad, scarlet2.nn
+
+        model = galaxygrad.get_prior("hsc32")
+        prior = ScoreFunctionPrior(partial(model, t=0.02), (32, 32), pixel_scale=0.168, factor=10.0)
+        same = ScoreFunctionPrior(scarlet2.nn.ScorePrior(model, (32, 32), t=0.02), (32, 32), 0.168, factor=10.0)
+        result = ScoreDescent(prior=prior).fit(scene)
+
+    For the other direction, a prior of this package in scarlet2, ``jax_network.load_score`` of ``examples/training``
+    gives the score of a weight file as a function of JAX.
     """
 
     def __init__(self, function, shape, pixel_scale, normalisation=None, factor=1.0):
