@@ -34,7 +34,7 @@ _SMOOTHING = 1.5  # pixels: standard deviation of the filter by which the light 
 _RIDGE = 1e-6  # relative to the diagonal of c w c: sources at the same place
 
 
-def fit_galaxies(scene, *, structure=0.2, max_steps=12, tolerance=0.5):
+def fit_galaxies(scene, *, structure=0.4, max_steps=12, tolerance=0.5):
     """Fit stars and galaxies in place of all sources, those without a shape beginning as round galaxies of one size.
 
     Parameters

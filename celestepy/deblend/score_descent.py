@@ -76,7 +76,7 @@ class ScoreDescent(Solver):
     deviation: float = 0.3
     score_every: int = 8
     galaxies_first: bool = True
-    structure: float = 0.2
+    structure: float = 0.4
     galaxy_steps: int = 12
 
     freedom = 0.2

@@ -66,7 +66,7 @@ class TestGalaxies:
         bright = truth.sources[0].replace(morphology=knotty, sed=10 * truth.sources[0].sed)
         scene = truth.replace([bright, truth.sources[1]])
         start = start_scene(Frame(observed(scene, np.random.default_rng(4))), PEAKS, largest_half=12)
-        errors = [abs(fit_galaxies(start, structure=s).seds[1].sum() / SEDS[1].sum() - 1) for s in (0.0, 0.2)]
+        errors = [abs(fit_galaxies(start, structure=s).seds[1].sum() / SEDS[1].sum() - 1) for s in (0.0, 0.4)]
         assert errors[1] < 0.5 * errors[0]
 
     def test_without_data_galaxies_stay_what_is_expected(self):
@@ -134,8 +134,10 @@ class TestDescent:
         assert result.converged
 
     @pytest.mark.parametrize("normalisation", [OWN_SCALE, Normalisation("peak"), Normalisation("sum", 1e-3)], ids=str)
-    def test_prior_pulls_the_more_the_lower_its_noise_level(self, start, normalisation):
-        """It wants a narrower profile than there is."""
+    def test_prior_pulls(self, normalisation):
+        """It wants a narrower profile than there is, and the data are poor."""
+        data = observed(true_scene([blank(weight=100.0)]), np.random.default_rng(4))
+        start = start_scene(Frame(data), PEAKS, largest_half=12)
         prior = GaussianPrior(normalisation=normalisation, width=1.0, variance=1e-8)
         outside = []
         for own, sigma in ((None, 1.0), (prior, 0.03)):
@@ -143,7 +145,7 @@ class TestDescent:
             shape = method.fit(start).scene.sources[0].morphology
             y, x = np.indices(shape.shape) - np.array(shape.shape)[:, None, None] // 2
             outside.append(shape[y**2 + x**2 > 3**2].sum())
-        assert outside[1] < 0.95 * outside[0]
+        assert outside[1] < 0.9 * outside[0], outside
 
     def test_light_beyond_the_stamp_is_the_galaxys(self, start):
         """Boxes are larger than the stamps of 16 pixels: no light is cut off, and none of it moves."""
