@@ -90,7 +90,7 @@ def fit_blend(cutouts, begin, n_own, method, header_of, rng):
     """
     frame = frame_for([cutout.observation for cutout in cutouts], method.prior)
     start = begin(frame)
-    beyond_stamps = getattr(method, "_beyond_stamps", False)
+    beyond_stamps = getattr(method, "beyond_stamps", False)  # settings of other packages need not say
     result = method.fit(start if beyond_stamps else _within_stamps(start, method.prior))
     rows = result.table()[:n_own]
     if method.prior is not None:

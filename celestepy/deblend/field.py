@@ -179,7 +179,7 @@ def _solver(method, prior, pixel_scale):
 
 def _limit(solver):
     """The largest box to start from."""
-    free = solver.prior is None or getattr(solver, "_beyond_stamps", False)
+    free = solver.prior is None or getattr(solver, "beyond_stamps", False)
     return {} if free else {"largest_half": min((side - 1) // 2 for side in solver.prior.shape)}
 
 

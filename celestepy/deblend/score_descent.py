@@ -80,7 +80,7 @@ class ScoreDescent(Solver):
     galaxy_steps: int = 12
 
     freedom = 0.2
-    _beyond_stamps = True
+    beyond_stamps = True
 
     def __post_init__(self):
         if self.growth is not None:

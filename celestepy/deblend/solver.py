@@ -126,7 +126,7 @@ class Solver(ABC):
     nonnegative_fluxes: bool = True
 
     freedom = FREEDOM  # what morphologies may be off by, for errors of fluxes; see `flux_errors`
-    _beyond_stamps = False  # whether boxes may be larger than the prior's stamp
+    beyond_stamps = False  # whether boxes may be larger than the prior's stamp
 
     @abstractmethod
     def _stepper(self, problem, variables, constraints, term):
@@ -160,7 +160,7 @@ class Solver(ABC):
         term = None if self.prior is None else PriorTerm(self.prior, frame.grid.pixel_scale, frame.model_psf)
         scene = self._prepared(scene, term)
         variables = Variables(scene)
-        for k in variables.free if term is not None and not self._beyond_stamps else ():
+        for k in variables.free if term is not None and not self.beyond_stamps else ():
             term.check(variables.boxes[k].shape, f"source {variables.indices[k]}")
         problem = Problem(frame, nonnegative=self.nonnegative_fluxes, flux_cost=constraints.flux_cost)
         if not len(variables):
