@@ -35,7 +35,7 @@ images, psfs, weights or variance, and peaks (x, y)."""
 DEBLEND_EXAMPLES = """\
 examples:
   celestepy deblend images.toml --output models.fits --catalog cat.fits
-  celestepy deblend sdss_94_1_12 -o models.fits --position 358.57 -0.54 --size 40
+  celestepy deblend sdss_94_1_12 -o models.fits --position 336.665 -0.926 --size 40
   celestepy deblend blend.npz -o models.fits --method proximal --plots pictures
 
 celestepy.deblend.read_models reads the file. Ctrl-C writes what is finished."""

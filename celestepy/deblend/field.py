@@ -15,6 +15,7 @@ from astropy.table import QTable
 
 from celestepy import __version__
 from celestepy.catalog.metadata import plain
+from celestepy.deblend.arguments import check_observation, check_options, check_prior, checked_peaks, checked_square
 from celestepy.deblend.blend_fit import BlendFit, fit_blend, fit_or_say_why
 from celestepy.deblend.blends import find_blends
 from celestepy.deblend.errors import DeblendError
@@ -63,10 +64,10 @@ def deblend_field(
         was learned at about the pixel scale of the images, and ``"galaxies"`` elsewhere.
     prior : str, path-like or MorphologyPrior, optional
         For the methods with a prior, see `method_named`.
-    position : (float, float), optional
-        ra, dec in degrees: only sources in a square about this place are returned. All by default.
-    size : float, optional
-        Side of the square, arcsec; 60 by default.
+    position : (float, float) or SkyCoord, optional
+        ra, dec in degrees or as angles: only sources in a square about this place are returned. All by default.
+    size : float or Quantity, optional
+        Side of the square, arcsec where it has no unit; 60 by default.
     threshold : float, optional
         Signal to noise from which a source is detected, where there is no catalogue.
     largest_blend : int, optional
@@ -97,10 +98,13 @@ def deblend_field(
     >>> len(models)
     3
     """
-    images = checked_images(images)
+    check_options(threshold, largest_blend)
+    images, square = checked_images(images), checked_square(position, size)
+    if square is not None:
+        cut_out(images, *square)  # refuses a place outside of all images, before sources are looked for
     sources = field_sources(images, catalog, threshold)
     method, solver = _solver(method, prior, sources.pixel_scale)
-    wanted = _in_square(sources, images, position, size)
+    wanted = np.ones(len(sources), dtype=bool) if square is None else _in_square(sources, *square)
     around = _AROUND * sources.fwhm
     plans = find_blends(sources.offsets, sources.radii, margin=around, largest=largest_blend)
     plans = [plan for plan in plans if wanted[list(plan.own)].any()]
@@ -137,8 +141,9 @@ def deblend_patch(observation, peaks, *, method=None, prior=None, kinds=None, rn
     DeblendError
         If an argument cannot be used, or the blend cannot be fitted.
     """
+    check_observation(observation)
+    peaks = checked_peaks(peaks)
     (method, solver), n_bands = _solver(method, prior, observation.grid.pixel_scale), len(observation.bands)
-    peaks = np.array(peaks, dtype=float).reshape(-1, 2)
     cutout = Cutout(observation, tuple(range(n_bands)), ((0, 0),) * n_bands)
 
     def begin(frame):
@@ -165,12 +170,13 @@ def deblend_patch(observation, peaks, *, method=None, prior=None, kinds=None, rn
 
 def _solver(method, prior, pixel_scale):
     """Name and settings of a method."""
+    check_prior(prior)
     if method is None and prior is None:
         method, prior = method_for(pixel_scale)
     method = "score" if method is None else method
     if isinstance(method, str):
         return method, method_named(method, prior)
-    if not callable(getattr(method, "fit", None)) or not hasattr(method, "prior"):
+    if isinstance(method, type) or not callable(getattr(method, "fit", None)) or not hasattr(method, "prior"):
         raise DeblendError(f"method: {method!r}, expected a name, or settings such as AdaProx()")
     if prior is not None:
         raise DeblendError("prior: given beside the settings of a method; give it as one of them")
@@ -183,17 +189,8 @@ def _limit(solver):
     return {} if free else {"largest_half": min((side - 1) // 2 for side in solver.prior.shape)}
 
 
-def _in_square(sources, images, position, size):
+def _in_square(sources, ra, dec, size):
     """Which sources were asked for."""
-    if position is None:
-        if size is not None:
-            raise DeblendError(f"size: {size}, but no position was given; give both, or neither for all sources")
-        return np.ones(len(sources), dtype=bool)
-    size = 60.0 if size is None else float(size)
-    ra, dec = (float(value) for value in position)
-    if not (np.isfinite(size) and size > 0 and np.isfinite(ra) and -90 <= dec <= 90):
-        raise DeblendError(f"position, size: {ra}, {dec}, {size}; expected ra, dec in degrees and arcsec > 0")
-    cut_out(images, ra, dec, size)
     east, north = tangent_offsets(sources.ra, sources.dec, ra, dec)
     inside = np.maximum(np.abs(east), np.abs(north)) <= size / 2
     if not inside.any():

@@ -75,7 +75,7 @@ def field_sources(images, catalog=None, threshold=None):
     Raises
     ------
     DeblendError
-        If there are none, or a threshold is given beside a catalogue.
+        If there are none, a threshold is given beside a catalogue, or the catalogue is no table.
     ImageError
         If the table has no positions.
     """
@@ -89,11 +89,20 @@ def field_sources(images, catalog=None, threshold=None):
     if isinstance(catalog, Seeds):
         return _of_seeds(images, catalog, np.arange(len(catalog)), None)
     table = QTable({name: catalog[name] for name in catalog.colnames}) if isinstance(catalog, Catalog) else catalog
-    table = table if isinstance(table, Table) else Table(table)
+    table = table if isinstance(table, Table) else _table(table)
     seeds = Seeds.from_table(table, images)
     rows = np.asarray(seeds["row"])
     known = table[rows] if set(_SHAPES) <= set(table.colnames) else None
     return _of_seeds(images, seeds, rows, known)
+
+
+def _table(given):
+    """A table of what is none: a dictionary, a structured array, a data frame."""
+    try:
+        return Table.from_pandas(given) if hasattr(given, "iterrows") else Table(given)
+    except (TypeError, ValueError) as error:
+        raise DeblendError(f"catalog: {type(given).__name__} ({error}), expected a table with ra and dec; read a file "
+                           "with astropy.table.QTable.read") from None
 
 
 def _of_seeds(images, seeds, rows, known):

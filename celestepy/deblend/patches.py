@@ -83,7 +83,8 @@ def cut_out(images, ra, dec, size):
     """
     cuts = [(*cut, k) for k, image in enumerate(images) if (cut := _cut(image, ra, dec, size)) is not None]
     if not cuts:
-        raise DeblendError(f"patch: {size} arcsec about ra={ra}, dec={dec} lie outside of every image")
+        raise DeblendError(f"patch: {size:.4g} arcsec about ra {ra:.5f}, dec {dec:.5f} lie outside of every image, or"
+                           " are masked in all; choose a place within the images, ra and dec in degrees")
     groups = []
     for cut in cuts:
         for group in groups:

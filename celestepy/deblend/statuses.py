@@ -12,7 +12,8 @@ _MESSAGES = {
     OK: "",
     "outside": "no pixel of its box lies in the frame; check its position or take a larger patch",
     "no data": "no usable pixel sees it; check the mask and the weights",
-    "duplicate": "at the place of source {other} and of its kind: they share the flux; remove one of them",
+    "duplicate": "at the place of source {other} of this blend (counted from 0) and of its kind: they share the flux;"
+    " remove one of them",
     "prior failed": "the prior gave no finite score, and the source was fitted without it; check its start",
     "centre outside": "its centre lies outside of the frame: most of its light is extrapolated; take a larger patch",
     "no flux": "the fit gives it no light in any band; remove it or check its start",
