@@ -6,7 +6,6 @@ import re
 import astropy.units as u
 import numpy as np
 import pytest
-from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.table import Table
 from deblend.simple_priors import GaussianPrior, ScorePrior
@@ -279,15 +278,6 @@ class TestTroubles:
             ({"size": 3.0}, "size: 3.0, but no position"),
             ({"position": (30.0, 95.0)}, "expected ra, dec in degrees"),
             ({"position": (30.0, 80.0)}, "lie outside of every image, or are masked in all; choose a place within"),
-            ({"position": 30.0}, "position, size: 30.0, None; expected"),
-            ({"position": (30.0, 10.0, 1.0)}, "expected .ra, dec. in degrees and arcsec"),
-            ({"position": (30.0 * u.nmgy, 10.0)}, "or in units of angles"),
-            ({"position": (30.0, 10.0), "size": "wide"}, "position, size: .30.0, 10.0., wide"),
-            ({"threshold": "high"}, "threshold: 'high', expected a signal to noise"),
-            ({"largest_blend": 0}, "largest_blend: 0, expected a whole number"),
-            ({"largest_blend": 2.5}, "largest_blend: 2.5, expected a whole number"),
-            ({"method": AdaProx}, "expected a name, or settings such as AdaProx"),
-            ({"method": "score", "prior": 3}, "prior: 3, expected the name or the file"),
             ({"threshold": 3.0}, "threshold: 3.0, but the sources are given"),
             ({"rng": -1}, "rng: -1, expected a whole number"),
             ({"rng": np.random.default_rng(1)}, "expected a whole number"),
@@ -297,26 +287,6 @@ class TestTroubles:
     def test_refusals(self, sky, options, message):
         with pytest.raises(DeblendError, match=message):
             deblend_field(sky.images, sky.truth, **({"method": QUICK} | options))
-
-    @pytest.mark.parametrize("catalog", ["truth.fits", 5])
-    def test_catalogues_that_are_no_tables(self, sky, catalog):
-        with pytest.raises(DeblendError, match="catalog: (str|int) .*expected a table with ra and dec; read a file"):
-            deblend_field(sky.images, catalog, method=QUICK)
-
-    def test_places_with_units(self, sky):
-        """The same square in degrees and arcsec, in angles, and as a coordinate."""
-        ra, dec = sky.truth["ra"][2], sky.truth["dec"][2]
-        squares = [((ra.value, dec.value), 4.0), ((ra.to(u.rad), dec.to(u.arcmin)), 4 / 60 * u.arcmin),
-                   (SkyCoord(ra, dec), 4 * u.arcsec)]
-        rows = [deblend_field(sky.images, sky.truth, method=QUICK, position=position, size=size).table["row"].tolist()
-                for position, size in squares]
-        assert 2 in rows[0]
-        assert rows[0] == rows[1] == rows[2]
-
-    def test_a_data_frame(self, sky):
-        pytest.importorskip("pandas")
-        frame = Table({"ra": sky.truth["ra"].value[:2], "dec": sky.truth["dec"].value[:2]}).to_pandas()
-        assert deblend_field(sky.images, frame, method=QUICK).table["row"].tolist() == [0, 1]
 
     def test_an_empty_square(self, sky):
         corner = sky.images[0].pixel_to_sky(1.0, 1.0)
@@ -338,25 +308,6 @@ def blend():
     scene = scene.replace(scene.sources[1:])
     (observation,) = observed(scene, np.random.default_rng(1))
     return observation, [[source.y, source.x] for source in scene.sources]
-
-
-@pytest.mark.parametrize(
-    ("peaks", "message"),
-    [
-        ([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], "peaks: shape .2, 3., expected"),
-        ([1.0, 2.0, 3.0], "peaks: shape .3,., expected"),
-        ([], "one source at least"),
-        ([["a", "b"]], "expected numbers .sources, 2.: y, x in pixels"),
-    ],
-)
-def test_peaks_that_are_no_pairs(blend, peaks, message):
-    with pytest.raises(DeblendError, match=message):
-        deblend_patch(blend[0], peaks, method=QUICK)
-
-
-def test_arrays_that_are_no_observation(blend):
-    with pytest.raises(DeblendError, match=r"observation: ndarray, expected one Observation; .*from_arrays"):
-        deblend_patch(blend[0].images, blend[1], method=QUICK)
 
 
 class TestMethods:
