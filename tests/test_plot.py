@@ -344,6 +344,30 @@ class TestDeblended:
         single = FieldModels(models.table, own, models.residuals[:1])
         assert deblended(single).get_suptitle() == "blend 0: 2 sources, g"
 
+    def test_bands_with_pixels_of_their_own_are_shown_by_the_best_of_them(self, models):
+        """As of surveys whose bands are not aligned."""
+        from celestepy.deblend import FieldModels, ModelImage
+
+        apart = [tuple(ModelImage((k,), m.x0, m.y0, m.pixels[k : k + 1], m.header) for k in range(3))
+                 for (m,) in models.models]
+        table = models.table.copy()
+        for band, significance in {"g": [2, 7], "r": [20, np.nan], "i": [6, 9]}.items():
+            table[f"flux_{band}"], table[f"flux_{band}_err"] = np.array(significance) * 3.0, 3.0
+        assert deblended(FieldModels(table, apart, models.residuals)).get_suptitle() == "blend 0: 2 sources, r"
+        second = FieldModels(table[1:], apart[1:], models.residuals)
+        assert deblended(second).get_suptitle() == "blend 0: 1 source, i"
+
+    def test_a_neighbour_that_some_bands_do_not_see(self, models):
+        """It is of another blend, beyond the edge of the r band."""
+        from celestepy.deblend import FieldModels, ModelImage
+
+        (one,), (other,) = models.models
+        other = ModelImage((0, 2), other.x0, other.y0, other.pixels[[0, 2]], other.header)
+        table = models.table.copy()
+        table["blend"] = [0, 1]
+        figure = deblended(FieldModels(table, [(one,), (other,)], models.residuals))
+        assert figure.get_suptitle() == "blend 0: 1 source, g, r, i"
+
     def test_blends_that_are_not_there(self, models):
         with pytest.raises(ValueError, match="blend: 7 has no source with a model"):
             deblended(models, 7)

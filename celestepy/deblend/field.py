@@ -110,7 +110,7 @@ def deblend_field(
     plans = [plan for plan in plans if wanted[list(plan.own)].any()]
     tasks = [partial(_fit, plan, sources, images, solver, _generator(rng, plan.own[0])) for plan in plans]
     fits, interrupted = _run(tasks, n_jobs, progress)
-    rows, models = _gathered(sources, images[0], plans, fits, wanted)
+    rows, models = _gathered(sources, images, plans, fits, wanted)
     parts = [None] * len(images) if position is None else _parts(images, plans, sources)
     residuals = [_residual(image, k, fits, part) for k, (image, part) in enumerate(zip(images, parts, strict=True))]
     rows.meta.update(_meta(method, solver, rng, interrupted, inputs=[image.name for image in images]))
@@ -241,12 +241,12 @@ def _run(tasks, n_jobs, progress):
     return [undone if fit is None else fit for fit in fits], interrupted
 
 
-def _gathered(sources, image, plans, fits, wanted):
+def _gathered(sources, images, plans, fits, wanted):
     """Rows and models of the wanted sources, in the order of the catalogue."""
     kept = np.flatnonzero(wanted)
     place = np.full(len(wanted), -1)
     place[kept] = np.arange(len(kept))
-    x, y = image.sky_to_pixel(sources.ra[kept], sources.dec[kept])
+    x, y = images[0].sky_to_pixel(sources.ra[kept], sources.dec[kept])
     rows = QTable({"row": sources.rows[kept], "ra": sources.ra[kept] * u.deg, "dec": sources.dec[kept] * u.deg})
     rows["x"], rows["y"] = np.asarray(x, float), np.asarray(y, float)
     rows["blend"], rows["n_blend"] = np.full(len(kept), -1), np.ones(len(kept), int)
@@ -257,7 +257,16 @@ def _gathered(sources, image, plans, fits, wanted):
                 rows["blend"][place[source]], rows["n_blend"][place[source]] = number, len(plan.own)
                 models[place[source]] = own
     _take_over(rows, [(place[list(plan.own)], fit) for plan, fit in zip(plans, fits, strict=True)], unit=u.nmgy)
-    return rows, models
+    return _with_all_bands(rows, [image.band for image in images]), models
+
+
+def _with_all_bands(rows, bands):
+    """The same rows, with fluxes in all bands: where all blends have failed, none has a column of them."""
+    for band in dict.fromkeys(bands):
+        for name in (f"flux_{band}", f"flux_{band}_err"):
+            if name not in rows.colnames:
+                rows.add_column(np.full(len(rows), np.nan) * u.nmgy, name=name, index=rows.colnames.index("status"))
+    return rows
 
 
 def _take_over(rows, fits, unit):

@@ -11,6 +11,7 @@ from celestepy.deblend.forward_backward import ForwardBackward
 from celestepy.deblend.grid import Grid
 from celestepy.deblend.learned import PixelCNNPrior, ScorePrior, TemperatureLadder, trained_priors
 from celestepy.deblend.priors import SCALE_TOLERANCE
+from celestepy.deblend.psf_matching import gaussian_sigma
 from celestepy.deblend.rendering import Frame
 from celestepy.deblend.score_descent import ScoreDescent
 from celestepy.images.psf_mixture import PSFMixture
@@ -97,6 +98,11 @@ def frame_for(observations, prior=None):
     Frame
         Where no observation has the prior's pixel scale, the model has pixels of that scale along the axes of the
         observation with the finest, over the same patch.
+
+    Raises
+    ------
+    DeblendError
+        If the images are too sharp for the prior.
     """
     if prior is None:
         return Frame(observations)
@@ -106,7 +112,19 @@ def frame_for(observations, prior=None):
     sigma = getattr(prior, "model_psf_sigma", None)
     if sigma is None:
         return Frame(observations, grid=grid)
+    _check_sharpness(observations, sigma * grid.pixel_scale, prior)
     return Frame(observations, model_psf=PSFMixture([1.0], [[0.0, 0.0]], [[sigma**2, 0.0, sigma**2]]), grid=grid)
+
+
+def _check_sharpness(observations, width, prior):
+    """Refuse a prior whose model PSF, of this width in arcsec, is wider than that of a band."""
+    for observation in observations:
+        for band, psf in zip(observation.bands, observation.psfs, strict=True):
+            sharpest = gaussian_sigma(psf) * observation.grid.pixel_scale
+            if sharpest < width:
+                raise DeblendError(f"prior: {prior!r} is for images with a PSF wider than {width:.3g} arcsec (Gaussian "
+                                   f"sigma), and that of band {band} has {sharpest:.3g}; take the prior of a sharper "
+                                   "survey, or the method 'galaxies'")
 
 
 def _stretched(grid, stretch):

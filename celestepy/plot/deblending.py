@@ -1,5 +1,6 @@
 """Blends taken apart: the data, the sources one by one, and what is left."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +31,8 @@ def deblended(models, blend=0, *, most=16):
     Returns
     -------
     `matplotlib.figure.Figure`
-        In colour where the sources have three bands with the same pixels, otherwise in one band; all panels but the
-        residual have one scale.
+        In colour where the sources have three bands with the same pixels, otherwise in the band with the highest
+        signal to noise; all panels but the residual have one scale.
 
     Raises
     ------
@@ -43,11 +44,11 @@ def deblended(models, blend=0, *, most=16):
     rows = [k for k in np.flatnonzero(models.table["blend"] == blend) if models.models[k]]
     if not rows:
         raise ValueError(f"blend: {blend!r} has no source with a model; choose a number from the column blend")
-    images = _shown(models, rows[0])
+    images = _shown(models, rows)
     box = _box(models, rows, images[0])
     alone = {k: _placed(models, k, images, box) for k in range(len(models)) if _touches(models, k, images[0], box)}
     residual = np.stack([_part(models.residuals[image], box) for image in images])
-    shown = sorted(rows, key=lambda k: -alone[k].sum())[:most]
+    shown = sorted(set(rows) & alone.keys(), key=lambda k: (-alone[k].sum(), k))[:most]
     palette = _Palette(residual, sum(alone.values()))
     columns = min(max(len(shown), 3), _COLUMNS)
     lines = -(-len(shown) // columns)
@@ -64,7 +65,7 @@ def deblended(models, blend=0, *, most=16):
         palette.draw(grid[line, column], alone[k], f"source {models.table['row'][k]}")
         palette.draw(grid[line + 1, column], residual + alone[k], "data \u2212 others")
     bands = ", ".join(models.residuals[image].band for image in images)
-    figure.suptitle(f"blend {blend}: {len(rows)} sources, {bands}", fontsize=9)
+    figure.suptitle(f"blend {blend}: {len(rows)} source{'s' * (len(rows) != 1)}, {bands}", fontsize=9)
     return figure
 
 
@@ -99,20 +100,32 @@ def draw_blends(models, directory):
     return paths
 
 
-def _shown(models, row):
-    """The images to show: three of those with the same pixels, or one."""
-    images = max((model.images for model in models.models[row]), key=len)
+def _shown(models, rows):
+    """The images to show: three of those with the same pixels, or the one that sees the sources best."""
+    groups = Counter(model.images for row in rows for model in models.models[row])
+    images = max(groups, key=lambda images: (groups[images], len(images), _significance(models, rows, images)))
     bands = {models.residuals[image].band: image for image in images}
     if {"g", "r", "i"} <= set(bands):
         return [bands[band] for band in "gri"]
-    return [images[0], images[len(images) // 2], images[-1]] if len(images) > 2 else [images[len(images) // 2]]
+    if len(images) > 2:
+        return [images[0], images[len(images) // 2], images[-1]]
+    return [max(images, key=lambda image: _significance(models, rows, [image]))]
+
+
+def _significance(models, rows, images):
+    """Signal to noise of the sources in the bands of some images."""
+    total = 0.0
+    for band in {models.residuals[image].band for image in images}:
+        flux, error = (np.asarray(models.table[f"flux_{band}{kind}"][rows], float) for kind in ("", "_err"))
+        total += float(np.nansum(np.divide(flux, error, out=np.zeros(len(rows)), where=error > 0)))
+    return total
 
 
 def _box(models, rows, image):
     """x0, x1, y0, y1 of the pixels that hold the sources, within the residual."""
     edges = []
     for row in rows:
-        if any(image in model.images for model in models.models[row]):
+        if _is_seen(models, row, image):
             pixels, x0, y0 = models.model(row, image)
             edges.append((x0, x0 + pixels.shape[1], y0, y0 + pixels.shape[0]))
     x0, x1, y0, y1 = np.transpose(edges)
@@ -122,18 +135,23 @@ def _box(models, rows, image):
             max(int(y0.min()), residual.y0), min(int(y1.max()), residual.y0 + height))
 
 
+def _is_seen(models, row, image):
+    return any(image in model.images for model in models.models[row])
+
+
 def _touches(models, row, image, box):
-    if not any(image in model.images for model in models.models[row]):
+    if not _is_seen(models, row, image):
         return False
     pixels, x0, y0 = models.model(row, image)
     return x0 < box[1] and x0 + pixels.shape[1] > box[0] and y0 < box[3] and y0 + pixels.shape[0] > box[2]
 
 
 def _placed(models, row, images, box):
-    """(n, h, w) model of a source in the pixels of a box."""
+    """(n, h, w) model of a source in the pixels of a box; 0 in images that do not see it."""
     x0, x1, y0, y1 = box
     result = np.zeros((len(images), y1 - y0, x1 - x0))
-    for plane, image in zip(result, images, strict=True):
+    for plane, image in ((plane, image) for plane, image in zip(result, images, strict=True)
+                         if _is_seen(models, row, image)):
         pixels, left, low = models.model(row, image)
         height, width = pixels.shape
         rows, columns = slice(max(low, y0), min(low + height, y1)), slice(max(left, x0), min(left + width, x1))

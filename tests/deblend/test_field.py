@@ -219,6 +219,8 @@ class TestTroubles:
         monkeypatch.setattr(field, "fit_blend", lambda *_: 1 / 0)
         result = deblend_field(sky.images, sky.truth, method=QUICK)
         assert set(result.table["status"]) == {"failed"}
+        assert all(np.isnan(result.table[f"flux_{band}{kind}"]).all() for band in "gri" for kind in ("", "_err"))
+        assert result.table["flux_r"].unit == u.nmgy
         result.write(tmp_path / "models.fits")
         assert same(result, read_models(tmp_path / "models.fits"))
 
@@ -322,6 +324,14 @@ class TestMethods:
         assert models.table["status"].tolist() == ["ok", "ok"]
         assert models.table["chi2"][0] < 1.2
         assert ("data_share" in models.table.colnames) == (name in PRIORS)
+
+    def test_images_too_sharp_for_a_prior(self, blend):
+        """Its PSF of 1.8 pixels is one of 0.05 arcsec on pixels of HST, and the prior's one of 0.13."""
+        observation, peaks = blend
+        sharp = Observation.from_arrays(observation.images, observation.weights, psfs=observation.psfs,
+                                        bands=observation.bands, pixel_scale=0.03)
+        with pytest.raises(DeblendError, match="prior: .*wider than 0.134 arcsec .*take the prior of a sharper survey"):
+            deblend_patch(sharp, peaks, method="score")
 
     def test_a_density_without_temperatures(self):
         assert isinstance(method_named("pixelcnn", GaussianPrior()), ForwardBackward)
