@@ -6,8 +6,8 @@
 
 Methods: `adaprox` is the proximal method as in scarlet, fluxes stepped; `adaprox-solved` the same with fluxes solved
 for and half the symmetry; `splitting` forward-backward splitting with exact projections; `asinh` Adam in asinh scale
-with the monotonic sweep; `score` the same with a learned prior in place of it. `known` solves for fluxes with the true
-morphologies of each band: what the noise of fluxes does alone, a bound for every other.
+with the monotonic sweep; `score` fits galaxies first, and frees their pixels under a learned prior. `known` solves for
+fluxes with the true morphologies of each band: what the noise of fluxes does alone, a bound for every other.
 
 --scarlet2-python names the interpreter of an environment with scarlet2 0.5.1 (see deblending_scarlet2.py); scarlet2
 then takes the first blends apart too, with its own settings and with the same prior. With --robustness, methods are
