@@ -1,5 +1,7 @@
 """``celestepy deblend``: what it writes, what it refuses, and that nothing it reads is lost."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -23,6 +25,7 @@ def folder(tmp_path_factory):
     }
     arrays["images"] += np.random.default_rng(3).normal(size=(3, 24, 30))
     np.savez(folder / "blend.npz", **arrays)
+    np.savez(folder / "names.npz", **(arrays | {"filters": np.array(["g", "r", "\u0433"])}))
     np.savez(folder / "nothing.npz", images=arrays["images"])
     np.savez(folder / "peaks.npz", **(arrays | {"peaks": np.zeros(3)}))
     np.savez(folder / "shapes.npz", **(arrays | {"weights": np.ones((2, 24, 30))}))
@@ -105,6 +108,7 @@ class TestRefusals:
             (("nothing.npz", "-o", "new.fits"), "nothing.npz: no array 'psfs'"),
             (("peaks.npz", "-o", "new.fits"), "peaks.npz: peaks of shape (3,)"),
             (("shapes.npz", "-o", "new.fits"), "shapes.npz: weights: shape (2, 24, 30)"),
+            (("names.npz", "-o", "new.fits"), "names.npz: band '\u0433', whose name FITS cannot hold"),
             (("blend.npz", "-o", "new.txt"), "has the extension '.txt', expected .fits"),
             (("blend.npz", "-o", "."), "is a directory"),
             (("blend.npz", "-o", "no/where.fits"), "cannot be written (No such file or directory)"),
@@ -172,6 +176,26 @@ class TestFailures:
             "celestepy: error: no source could be fitted: out of luck"
         )
         assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_does_not_lose_the_fit(folder, tmp_path, monkeypatch, capsys):
+    replace, target = os.replace, tmp_path / "full" / "models.fits"
+    target.parent.mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    def fail(source, destination):
+        if os.path.realpath(destination) == str(target):
+            raise OSError(28, "No space left on device")
+        replace(source, destination)
+
+    monkeypatch.setattr("os.replace", fail)
+    assert deblend(folder / "blend.npz", "-o", target, "--method", "proximal", "-q") == 2
+    line = the_line(capsys)
+    assert "No space left on device" in line
+    assert line.endswith("instead")
+    (rescued,) = tmp_path.glob("celestepy-*/models.fits")
+    assert f"what was found was written to {rescued}" in line
+    assert len(read_models(rescued)) == 2
 
 
 class TestInterruptions:

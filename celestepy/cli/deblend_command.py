@@ -39,7 +39,7 @@ def deblend(options):
     if models.interrupted and set(models.table["status"]) == {INTERRUPTED}:
         raise KeyboardInterrupt
     _check_outcome(models)
-    models.write(options.output, overwrite=True)
+    output.write_catalog(models, options.output, "what was found")
     log.info("    done in %.1f s", time.perf_counter() - began)
     _say(options, models.summary, f"wrote {options.output}")
     if models.interrupted:
@@ -85,6 +85,7 @@ def _pictures_directory(path):
 def _of_field(options):
     catalog = None if options.catalog is None else read_seeds(options.catalog)
     images = read_field(options.input, options.bands)
+    _check_names(options.input, (image.band for image in images))
     log.info("deblending ...")
     return deblend_field(
         images,
@@ -105,8 +106,16 @@ def _of_blend(options):
     observation, peaks = read_blend(options.input, pixel_scale=options.pixel_scale or HSC_SCALE)
     if options.bands is not None:
         observation = select_bands(observation, distinct(band_names(options.bands)))
+    _check_names(options.input, observation.bands)
     log.info("deblending ...")
     return deblend_patch(observation, peaks, method=options.method, prior=options.prior, rng=options.seed)
+
+
+def _check_names(path, bands):
+    """Refuse bands that no file could hold, before the work."""
+    for band in bands:
+        if not (band.isascii() and band.isprintable()):
+            raise CommandError(f"{path}: band {band!r}, whose name FITS cannot hold; expected plain letters and digits")
 
 
 def _interrupted(models, path):

@@ -133,29 +133,31 @@ def _try_writing(directory):
         os.fsync(stream.fileno())
 
 
-def write_catalog(catalog, path):
+def write_catalog(catalog, path, word="the catalogue"):
     """Write a catalogue, and if that fails, write it to another place rather than lose it.
 
     Parameters
     ----------
-    catalog : `~celestepy.catalog.Catalog`
-        The catalogue.
+    catalog : `~celestepy.catalog.Catalog` or `~celestepy.deblend.FieldModels`
+        The catalogue, or whatever else is written by ``write(path, overwrite=)``.
     path : str
         The file.
+    word : str, optional
+        What it is called in messages.
 
     Raises
     ------
     CommandError
-        If the catalogue had to be written elsewhere; the message says where.
+        If it had to be written elsewhere; the message says where.
     """
     try:
         catalog.write(path, overwrite=True)
     except (OSError, ValueError) as error:
-        raise CommandError(f"{error}; {_rescue(catalog, path)}") from error
+        raise CommandError(f"{error}; {_rescue(catalog, path, word)}") from error
 
 
-def _rescue(catalog, path):
-    """Write the catalogue to a new directory wherever there is room, and say where."""
+def _rescue(catalog, path, word):
+    """Write a catalogue to a new directory wherever there is room, and say where."""
     for parent in (Path.cwd(), Path.home(), Path(tempfile.gettempdir())):
         try:
             rescued = Path(tempfile.mkdtemp(prefix="celestepy-", dir=parent)) / Path(path).name
@@ -163,10 +165,10 @@ def _rescue(catalog, path):
             continue
         try:
             catalog.write(rescued)
-            return f"the catalogue was written to {rescued} instead"
+            return f"{word} was written to {rescued} instead"
         except (OSError, ValueError):
             rescued.parent.rmdir()
-    return "there was no room for the catalogue anywhere else either"
+    return f"there was no room for {word} anywhere else either"
 
 
 def write_text(path, text):

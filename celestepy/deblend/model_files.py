@@ -6,6 +6,7 @@ import os
 import warnings
 from pathlib import Path
 
+import astropy.units as u
 import numpy as np
 from astropy.io import fits
 from astropy.table import QTable
@@ -20,7 +21,7 @@ __all__ = ["check_path", "read_hdus", "write_hdus"]
 EXTENSIONS = (".fits", ".fit")
 _FORMAT = "celestepy deblended field 1"
 _OF_THE_LAYOUT = ("XTENSION", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "NAXIS3", "PCOUNT", "GCOUNT", "EXTNAME", "EXTVER",
-                  "SIMPLE", "EXTEND", "ROW", "IMAGES", "NAME", "BAND", "BANDS", "BOX_X0", "BOX_Y0")
+                  "SIMPLE", "EXTEND", "ROW", "IMAGES", "NAME", "BAND", "BANDS", "BOX_X0", "BOX_Y0", "BUNIT")
 
 
 def check_path(path, overwrite=False):
@@ -81,18 +82,25 @@ def _hdus(field):
             first.header[key] = (value, comment)
     names = [[image.name, image.band] for image in field.residuals]
     hdus = fits.HDUList([first, _table_hdu(field.table), _text_hdu({"about": meta, "images": names})])
+    units = _units(field.table)
     for number, image in enumerate(field.residuals):
-        cards = {"NAME": _ascii(image.name), "BAND": _ascii(image.band), "BOX_X0": image.x0, "BOX_Y0": image.y0}
+        cards = units | {"NAME": _ascii(image.name), "BAND": _ascii(image.band), "BOX_X0": image.x0, "BOX_Y0": image.y0}
         hdus.append(_image_hdu("RESIDUAL", number + 1, image, cards))
     version = 0
     for row, own in enumerate(field.models):
         for model in own:
             version += 1
             bands = _ascii(",".join(field.residuals[number].band for number in model.images))
-            cards = {"ROW": row, "IMAGES": ",".join(str(number + 1) for number in model.images), "BANDS": bands,
+            cards = units | {"ROW": row, "IMAGES": ",".join(str(number + 1) for number in model.images), "BANDS": bands,
                      "BOX_X0": model.x0, "BOX_Y0": model.y0}
             hdus.append(_image_hdu("MODEL", version, model, cards))
     return hdus
+
+
+def _units(table):
+    """Card with the unit of the pixels, by the name that SDSS gives it; none where nothing is known of it."""
+    known = {column.unit for name, column in table.items() if name.startswith("flux_")}
+    return {"BUNIT": "nanomaggy"} if known == {u.nmgy} else {}
 
 
 def _ascii(text):

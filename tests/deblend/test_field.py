@@ -364,6 +364,7 @@ class TestPatches:
         models = deblend_patch(*blend, method=QUICK)
         models.write(tmp_path / "blend.fits")
         assert same(models, read_models(tmp_path / "blend.fits"))
+        assert "BUNIT" not in fits.getheader(tmp_path / "blend.fits", "MODEL")
 
 
 class TestFiles:
@@ -385,6 +386,7 @@ class TestFiles:
             assert hdus["MODEL", 4].data.shape[0] == 3
             assert hdus["RESIDUAL", 2].header["BAND"] == "r"
             assert hdus[0].header["METHOD"] == "AdaProx"
+            assert {hdu.header["BUNIT"] for hdu in hdus[3:]} == {"nanomaggy"}
 
     def test_names_that_no_card_can_hold(self, sky, tmp_path):
         image = sky.images[0].replace(name="ночь 2\n")
