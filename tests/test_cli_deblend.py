@@ -27,6 +27,10 @@ def folder(tmp_path_factory):
     np.savez(folder / "blend.npz", **arrays)
     np.savez(folder / "names.npz", **(arrays | {"filters": np.array(["g", "r", "\u0433"])}))
     np.savez(folder / "nothing.npz", images=arrays["images"])
+    np.savez(folder / "empty.npz", **(arrays | {"peaks": np.zeros((0, 2))}))
+    np.savez(folder / "number.npz", **(arrays | {"images": np.float64(3)}))
+    del arrays["filters"]
+    np.savez(folder / "unnamed.npz", **(arrays | {"images": np.float64(3)}))
     np.savez(folder / "peaks.npz", **(arrays | {"peaks": np.zeros(3)}))
     np.savez(folder / "shapes.npz", **(arrays | {"weights": np.ones((2, 24, 30))}))
     (folder / "text.npz").write_text("no archive")
@@ -107,6 +111,9 @@ class TestRefusals:
             (("text.npz", "-o", "new.fits"), "text.npz: "),
             (("nothing.npz", "-o", "new.fits"), "nothing.npz: no array 'psfs'"),
             (("peaks.npz", "-o", "new.fits"), "peaks.npz: peaks of shape (3,)"),
+            (("empty.npz", "-o", "new.fits"), "empty.npz: no peaks"),
+            (("number.npz", "-o", "new.fits"), "number.npz: images: float64 of shape (), expected"),
+            (("unnamed.npz", "-o", "new.fits"), "unnamed.npz: images: float64 of shape (), expected"),
             (("shapes.npz", "-o", "new.fits"), "shapes.npz: weights: shape (2, 24, 30)"),
             (("names.npz", "-o", "new.fits"), "names.npz: band '\u0433', whose name FITS cannot hold"),
             (("blend.npz", "-o", "new.txt"), "has the extension '.txt', expected .fits"),

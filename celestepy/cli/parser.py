@@ -198,7 +198,7 @@ def _add_deblend(parser):
     _add_bands(parser, "only these bands (default: all)")
     parser.add_argument("--threshold", type=_positive, metavar="S/N", help="detect sources from this signal to noise")
     parser.add_argument(
-        "--largest-blend", type=_count, default=16, metavar="N", help="divide blends of more sources (default: 16)"
+        "--largest-blend", type=_count, default=16, metavar="N", help="of fields: divide larger blends (default: 16)"
     )
     parser.add_argument(
         "--pixel-scale", type=_positive, metavar="ARCSEC", help="of a .npz blend (default: 0.168, that of HSC)"

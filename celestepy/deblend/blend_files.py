@@ -55,8 +55,10 @@ def read_blend(path, *, bands=None, pixel_scale=HSC_SCALE, bad_bits=0):
     if missing:
         raise DeblendError(f"{path}: no array {' or '.join(map(repr, missing[0]))}, only {', '.join(stored)}")
     if bands is None:
-        bands = stored.get("filters", "grizy" if len(stored["images"]) == 5 else None)
+        bands = stored.get("filters", "grizy" if stored["images"].shape[:1] == (5,) else None)
     peaks = _peaks(stored, path)
+    if not len(peaks):
+        raise DeblendError(f"{path}: no peaks, expected the place of one source at least")
     mask = stored["mask"] & bad_bits if bad_bits and "mask" in stored else None
     try:
         observation = _observation(stored, bands, mask, pixel_scale)
