@@ -8,14 +8,12 @@ from astropy.table import QTable, Table
 from celestepy.catalog import Catalog
 from celestepy.deblend.blends import HALF_LIGHT_TO_SIGMA, visible_radius
 from celestepy.deblend.errors import DeblendError
+from celestepy.deblend.starts import SHAPES, catalog_column
 from celestepy.detection import Seeds, detect
 from celestepy.images.psf_mixture import SIGMA_TO_FWHM
 from celestepy.images.wcs import tangent_offsets
 
 __all__ = ["FieldSources", "field_sources"]
-
-_SHAPES = ("ra", "dec", "star_probability", "half_light_radius", "axis_ratio", "position_angle", "dev_fraction")
-
 
 @dataclass(frozen=True, eq=False)
 class FieldSources:
@@ -75,7 +73,7 @@ def field_sources(images, catalog=None, threshold=None):
     Raises
     ------
     DeblendError
-        If there are none, a threshold is given beside a catalogue, or the catalogue is no table.
+        If there are none, a threshold is given beside a catalogue, or the catalogue is no table of numbers.
     ImageError
         If the table has no positions.
     """
@@ -92,7 +90,7 @@ def field_sources(images, catalog=None, threshold=None):
     table = table if isinstance(table, Table) else _table(table)
     seeds = Seeds.from_table(table, images)
     rows = np.asarray(seeds["row"])
-    known = table[rows] if set(_SHAPES) <= set(table.colnames) else None
+    known = table[rows] if set(SHAPES) <= set(table.colnames) else None
     return _of_seeds(images, seeds, rows, known)
 
 
@@ -118,8 +116,8 @@ def _of_seeds(images, seeds, rows, known):
 
 def _radii(known):
     """Half-light radii, arcsec; 0 for stars."""
-    radius = np.asarray(getattr(known["half_light_radius"], "value", known["half_light_radius"]), float)
-    return np.where(np.asarray(known["star_probability"]) > 0.5, 0.0, radius)
+    is_star = catalog_column(known, "star_probability") > 0.5
+    return np.where(is_star, 0.0, catalog_column(known, "half_light_radius"))
 
 
 def _seeing(image):

@@ -22,6 +22,8 @@ SMALLEST_HALF, LARGEST_HALF = 7, 40  # pixels to each side of the centre; the sm
 FLAT_HALF = 12  # of boxes whose size nothing tells
 ABOVE_NOISE = 1.0  # standard deviations of the added-up image that a pixel of the start has to exceed
 GAUSSIAN_SHARE = 0.2  # of the box's side: standard deviation of the Gaussian start
+SHAPES = {"ra": "deg", "dec": "deg", "star_probability": "", "half_light_radius": "arcsec", "axis_ratio": "",
+          "position_angle": "deg", "dev_fraction": ""}  # what a catalogue has to say of a source, and in which units
 _NOWHERE = -(10**6)  # pixel for positions that are not numbers: outside of every frame, and flagged as such
 
 
@@ -80,7 +82,7 @@ def start_from_catalog(frame, catalog, ra, dec, *, free=True):
     frame : Frame
         Of observations made by `celestepy.deblend.patches.observe` about `ra`, `dec`.
     catalog : Catalog or QTable
-        Of celestepy's schema.
+        With the columns of `SHAPES`, as celestepy's have.
     ra, dec : float
         Centre of the patch, ICRS degrees.
     free : bool, optional
@@ -90,14 +92,50 @@ def start_from_catalog(frame, catalog, ra, dec, *, free=True):
     -------
     Scene
         Fluxes solved for. Sources without an estimate in the catalogue begin flat.
+
+    Raises
+    ------
+    DeblendError
+        If a column holds no numbers, or has another kind of unit.
     """
-    names = ("ra", "dec", "star_probability", "half_light_radius", "axis_ratio", "position_angle", "dev_fraction")
-    columns = {name: np.array(getattr(catalog[name], "value", catalog[name]), dtype=float) for name in names}
+    columns = {name: catalog_column(catalog, name) for name in SHAPES}
     east, north = tangent_offsets(columns.pop("ra"), columns.pop("dec"), ra, dec)
     x, y = frame.grid.from_plane(np.asarray(east), np.asarray(north))
     rows = [{name: float(values[k]) for name, values in columns.items()} for k in range(len(x))]
     sources = [_catalog_source(frame, y[k], x[k], row, free) for k, row in enumerate(rows)]
     return Scene(frame, sources).solved()
+
+
+def catalog_column(catalog, name):
+    """A column of `SHAPES` as numbers.
+
+    Parameters
+    ----------
+    catalog : Catalog or Table
+        The catalogue.
+    name : str
+        Of the column.
+
+    Returns
+    -------
+    (n,) array
+        In the unit of `SHAPES`, which a column without a unit is taken to have; NaN where masked.
+
+    Raises
+    ------
+    DeblendError
+        If it holds no numbers, or has another kind of unit.
+    """
+    column, unit = catalog[name], SHAPES[name]
+    own = getattr(column, "unit", None)
+    try:
+        column = column.astype(float)
+        column = column.filled(np.nan) if hasattr(column, "filled") else column
+        values = np.array(getattr(column, "value", column), dtype=float)
+        return values if own is None else (values * own).to_value(unit)
+    except (TypeError, ValueError):  # errors of units are both
+        raise DeblendError(f"catalog: column {name} of {column.dtype} in {own or 'no unit'}, expected numbers"
+                           f"{f' in {unit}' if unit else ''}; convert it, or leave the shapes out") from None
 
 
 def _catalog_source(frame, y, x, row, free):

@@ -4,7 +4,7 @@ import astropy.units as u
 import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
-from astropy.table import Table
+from astropy.table import QTable, Table
 
 from celestepy.deblend import AdaProx, DeblendError, Observation, StopRule, deblend_field, deblend_patch
 from celestepy.simulate import simulate_field
@@ -64,6 +64,43 @@ def test_a_data_frame(sky):
     pytest.importorskip("pandas")
     frame = Table({"ra": sky.truth["ra"].value[:2], "dec": sky.truth["dec"].value[:2]}).to_pandas()
     assert deblend_field(sky.images, frame, method=QUICK).table["row"].tolist() == [0, 1]
+
+
+@pytest.fixture(scope="module")
+def shapes(sky):
+    """A catalogue with all that celestepy's say of a source."""
+    table = QTable({name: sky.truth[name] for name in ("ra", "dec", "axis_ratio", "dev_fraction")})
+    table["half_light_radius"], table["position_angle"] = 1.3 * u.arcsec, 40 * u.deg
+    table["star_probability"] = 0.1
+    return table
+
+
+def test_units_of_catalogues(sky, shapes):
+    """A catalogue in other units starts the same fit, to the rounding of the conversion."""
+    other = shapes.copy()
+    for name, unit in {"ra": u.rad, "dec": u.arcmin, "half_light_radius": u.arcmin, "position_angle": u.rad}.items():
+        other[name] = shapes[name].to(unit)
+    first, second = (deblend_field(sky.images, table, method=QUICK).table for table in (shapes, other))
+    np.testing.assert_allclose(second["flux_r"].value, first["flux_r"].value, rtol=1e-6)
+    assert second["blend"].tolist() == first["blend"].tolist()
+
+
+@pytest.mark.parametrize(("name", "values"), [("half_light_radius", ["x"] * 4), ("half_light_radius", np.ones(4) * u.s),
+                                              ("star_probability", ["yes"] * 4)])
+def test_columns_that_are_no_shapes(sky, shapes, name, values):
+    table = shapes.copy()
+    table[name] = values
+    with pytest.raises(DeblendError, match=f"catalog: column {name} of .*expected numbers"):
+        deblend_field(sky.images, table, method=QUICK)
+
+
+def test_masked_shapes_are_not_known(sky, shapes):
+    table = Table(shapes, masked=True)
+    table["half_light_radius"].mask[1] = True
+    known = shapes.copy()
+    known["half_light_radius"][1] = np.nan
+    first, second = (deblend_field(sky.images, one, method=QUICK).table for one in (table, known))
+    np.testing.assert_array_equal(first["flux_r"].value, second["flux_r"].value)
 
 
 @pytest.mark.parametrize(
