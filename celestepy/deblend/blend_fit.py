@@ -31,7 +31,7 @@ class BlendFit:
     models : tuple of tuples of ModelImage
         For each own source.
     light : list of (image, x0, y0, (h, w) array)
-        Sum of the own sources in each image.
+        Sum of the own sources, and of strays, in each image.
     status, message : str
         Why nothing could be fitted.
     """
@@ -66,7 +66,7 @@ def fit_or_say_why(function, name):
         return BlendFit(status=FAILED, message=reason)
 
 
-def fit_blend(cutouts, begin, n_own, method, header_of, rng):
+def fit_blend(cutouts, begin, n_own, method, header_of, rng, n_strays=0):
     """Fit a blend.
 
     Parameters
@@ -83,6 +83,8 @@ def fit_blend(cutouts, begin, n_own, method, header_of, rng):
         From a Grid, x0 and y0 of a box to the header of its WCS.
     rng : numpy.random.Generator
         For the estimate of what the prior has decided.
+    n_strays : int, optional
+        How many sources after its own have light that nothing else takes away.
 
     Returns
     -------
@@ -99,10 +101,10 @@ def fit_blend(cutouts, begin, n_own, method, header_of, rng):
     models, light = [[] for _ in range(n_own)], []
     for cutout, images in zip(cutouts, result.scene.render_sources(), strict=True):
         for planes, (x0, y0) in _by_corner(cutout):
-            own = images[:n_own, planes]
             numbers = tuple(cutout.images[plane] for plane in planes)
-            light += [(number, x0, y0, total) for number, total in zip(numbers, own.sum(axis=0), strict=True)]
-            for source, pixels in zip(models, own, strict=True):
+            total = images[: n_own + n_strays, planes].sum(axis=0)
+            light += [(number, x0, y0, plane) for number, plane in zip(numbers, total, strict=True)]
+            for source, pixels in zip(models, images[:n_own, planes], strict=True):
                 source += _cropped(pixels, numbers, x0, y0, cutout.observation.grid, header_of)
     return BlendFit(rows, tuple(map(tuple, models)), light)
 

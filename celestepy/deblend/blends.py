@@ -7,14 +7,14 @@ overlap are one blend; so are all that a chain of such overlaps connects. A blen
 of its longer side, and each part is fitted with the sources round it, of which nothing is kept.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-__all__ = ["BlendPlan", "find_blends", "visible_radius"]
+__all__ = ["BlendPlan", "find_blends", "plans_with", "visible_radius"]
 
 HALF_LIGHT_TO_SIGMA = 1 / np.sqrt(2 * np.log(2))  # of a round Gaussian
 _WING_LIGHT, _WING_WIDTH = 0.05, 3.6
@@ -35,12 +35,15 @@ class BlendPlan:
         Of the patch, in the coordinates of the positions.
     size : float
         Its side.
+    n_strays : int
+        How many of the others, the first ones, belong to blends that are not fitted: their light is taken away here.
     """
 
     own: tuple
     others: tuple
     centre: tuple
     size: float
+    n_strays: int = 0
 
 
 def visible_radius(width, snr, pixel):
@@ -100,6 +103,32 @@ def find_blends(positions, radii, *, margin=0.0, largest=16):
     tree = cKDTree(positions)
     plans = [_plan(np.sort(part), positions, radii, margin, tree) for part in parts]
     return sorted(plans, key=lambda plan: plan.own[0])
+
+
+def plans_with(wanted, plans):
+    """Plans of the blends with a wanted source, which take care of the light of blends without one too.
+
+    Parameters
+    ----------
+    wanted : (n,) bool array
+        Of each source of the field.
+    plans : list of BlendPlan
+        Of the whole field.
+
+    Returns
+    -------
+    list of BlendPlan
+        Each source of a blend that is left out is a stray of the first patch in which it has light.
+    """
+    kept = [plan for plan in plans if wanted[list(plan.own)].any()]
+    settled = {source for plan in kept for source in plan.own}
+    chosen = []
+    for plan in kept:
+        strays = tuple(source for source in plan.others if source not in settled)
+        settled.update(strays)
+        others = strays + tuple(source for source in plan.others if source not in strays)
+        chosen.append(replace(plan, others=others, n_strays=len(strays)))
+    return chosen
 
 
 def _links(positions, radii):

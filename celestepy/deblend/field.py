@@ -17,7 +17,7 @@ from celestepy import __version__
 from celestepy.catalog.metadata import plain
 from celestepy.deblend.arguments import check_observation, check_options, check_prior, checked_peaks, checked_square
 from celestepy.deblend.blend_fit import BlendFit, fit_blend, fit_or_say_why
-from celestepy.deblend.blends import find_blends
+from celestepy.deblend.blends import find_blends, plans_with
 from celestepy.deblend.errors import DeblendError
 from celestepy.deblend.field_models import FieldModels, ResidualImage
 from celestepy.deblend.field_sources import field_sources
@@ -107,7 +107,7 @@ def deblend_field(
     wanted = np.ones(len(sources), dtype=bool) if square is None else _in_square(sources, *square)
     around = _AROUND * sources.fwhm
     plans = find_blends(sources.offsets, sources.radii, margin=around, largest=largest_blend)
-    plans = [plan for plan in plans if wanted[list(plan.own)].any()]
+    plans = plans_with(wanted, plans)
     tasks = [partial(_fit, plan, sources, images, solver, _generator(rng, plan.own[0])) for plan in plans]
     fits, interrupted = _run(tasks, n_jobs, progress)
     rows, models = _gathered(sources, images, plans, fits, wanted)
@@ -227,7 +227,8 @@ def _fit(plan, sources, images, solver, rng):
             x, y = grid.from_plane(0.0, 0.0)
             return tangent_header(ra, dec, x - x0, y - y0, grid.jacobian)
 
-        return fit_blend(cut_out(images, ra, dec, plan.size), begin, len(plan.own), solver, header_of, rng)
+        cutouts = cut_out(images, ra, dec, plan.size)
+        return fit_blend(cutouts, begin, len(plan.own), solver, header_of, rng, plan.n_strays)
 
     return fit_or_say_why(work, f"blend of source {plan.own[0]}")
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from celestepy.deblend.blends import find_blends, visible_radius
+from celestepy.deblend.blends import find_blends, plans_with, visible_radius
 
 
 class TestVisibleRadius:
@@ -58,3 +58,17 @@ class TestFindBlends:
             {frozenset(order[list(plan.own)]) for plan in find_blends(positions[order], np.full(80, 2.0))},
         ]
         assert sets[0] == sets[1]
+
+
+class TestPlansWith:
+    def test_each_stray_belongs_to_the_first_patch_that_it_reaches(self):
+        """Five sources in a row, each a blend: of those beside the second and the fourth each is a stray of one."""
+        plans = find_blends([[2.5 * k, 0] for k in range(5)], np.ones(5), margin=0.5)
+        wanted = np.array([False, True, False, True, False])
+        first, second = plans_with(wanted, plans)
+        assert (first.own, first.others, first.n_strays) == ((1,), (0, 2), 2)
+        assert (second.own, second.others, second.n_strays) == ((3,), (4, 2), 1)
+
+    def test_a_whole_field_has_none(self):
+        plans = find_blends([[2.5 * k, 0] for k in range(5)], np.ones(5), margin=0.5)
+        assert plans_with(np.ones(5, dtype=bool), plans) == plans

@@ -150,6 +150,18 @@ class TestFields:
         assert x0 + pixels.shape[1] <= residual.x0 + residual.pixels.shape[1]
         assert part.cleaned(0, "g").shape == pixels.shape
 
+    def test_light_of_sources_that_were_not_asked_for_is_taken_away_too(self, sky, models):
+        """Of two that overlap, each a blend of its own, one is asked for: at the other's place nothing is left."""
+        asked, other = np.flatnonzero(models.table["n_blend"] == 2)
+        place = sky.truth["ra"][asked].value, sky.truth["dec"][asked].value
+        part = deblend_field(sky.images, sky.truth, method=QUICK, position=place, size=0.5, largest_blend=1)
+        assert part.table["row"].tolist() == [asked]
+        residual = part.residuals[1]
+        x, y = (int(round(models.table[name][other])) for name in ("x", "y"))
+        data = (sky.images[1].pixels - sky.images[1].sky)[y - 1 : y + 2, x - 1 : x + 2].sum()
+        y, x = y - residual.y0, x - residual.x0
+        assert abs(residual.pixels[y - 1 : y + 2, x - 1 : x + 2].sum()) < 0.3 * data
+
     def test_sources_are_detected_by_default(self, sky):
         found = deblend_field(sky.images, method=QUICK, threshold=15)
         assert 5 <= len(found) <= 9
