@@ -30,6 +30,9 @@ def same_package_everywhere():
 
 @pytest.fixture(scope="session", autouse=True)
 def interrupts_are_heard():
-    """A shell starts what it puts into the background deaf to SIGINT, and so would be every program of the tests."""
+    """What a shell puts into the background is deaf to SIGINT, and to SIGHUP under nohup; so would be every program of
+    the tests."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
