@@ -30,8 +30,7 @@ def same_package_everywhere():
 
 @pytest.fixture(scope="session", autouse=True)
 def interrupts_are_heard():
-    """What a shell puts into the background is deaf to SIGINT, and to SIGHUP under nohup; so would be every program of
-    the tests."""
+    """A shell's background is deaf to SIGINT, and nohup's to SIGHUP, and so would be every program of the tests."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
