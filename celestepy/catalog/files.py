@@ -16,7 +16,7 @@ from astropy.table import QTable
 from astropy.utils.exceptions import AstropyUserWarning
 
 from celestepy.catalog.errors import CatalogError
-from celestepy.whole_files import write_whole
+from celestepy.whole_files import checked_destination, write_or_say_why
 
 __all__ = ["EXTENSIONS", "check_output", "read_table", "require", "write_table"]
 
@@ -47,17 +47,7 @@ def check_output(path, overwrite=False):
     """
     path = Path(os.path.realpath(path))
     _FORMATS[_extension(path)].requirement()
-    if not path.parent.is_dir():
-        raise CatalogError(f"{path}: its directory does not exist; create {path.parent} first")
-    if path.is_dir():
-        raise CatalogError(f"{path}: is a directory; give the name of a file")
-    if path.exists() and not overwrite:
-        raise CatalogError(
-            f"{path}: exists already; choose another name or allow it to be overwritten (overwrite=True)"
-        )
-    if not os.access(path.parent, os.W_OK):
-        raise CatalogError(f"{path}: no permission to write to {path.parent}; choose another directory")
-    return path
+    return checked_destination(path, overwrite, CatalogError)
 
 
 def write_table(table, path, overwrite=False):
@@ -79,13 +69,7 @@ def write_table(table, path, overwrite=False):
     """
     path = check_output(path, overwrite)
     content = _FORMATS[_extension(path)].encode(table)
-    try:
-        write_whole(path, content)
-    except OSError as error:
-        raise CatalogError(
-            f"{path}: could not be written ({error.strerror or error}); nothing there was changed, write the "
-            "catalogue again to a place with room for it"
-        ) from error
+    write_or_say_why(path, content, "catalogue", CatalogError)
 
 
 def read_table(path):

@@ -14,7 +14,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 from astropy.wcs import FITSFixedWarning
 
 from celestepy.deblend.errors import DeblendError
-from celestepy.whole_files import write_whole
+from celestepy.whole_files import checked_destination, write_or_say_why
 
 __all__ = ["check_path", "read_hdus", "write_hdus"]
 
@@ -47,13 +47,7 @@ def check_path(path, overwrite=False):
     path = Path(os.path.realpath(path))
     if path.suffix.lower() not in EXTENSIONS:
         raise DeblendError(f"{path}: has the extension {path.suffix!r}, expected {' or '.join(EXTENSIONS)}")
-    if not path.parent.is_dir():
-        raise DeblendError(f"{path}: its directory does not exist; create {path.parent} first")
-    if path.is_dir():
-        raise DeblendError(f"{path}: is a directory; give the name of a file")
-    if path.exists() and not overwrite:
-        raise DeblendError(f"{path}: exists already; choose another name or allow it to be replaced (overwrite=True)")
-    return path
+    return checked_destination(path, overwrite, DeblendError)
 
 
 def write_hdus(path, field, overwrite):
@@ -64,11 +58,7 @@ def write_hdus(path, field, overwrite):
         _hdus(field).writeto(buffer)
     except ValueError as error:  # names of bands, which are in those of columns
         raise DeblendError(f"{path}: FITS cannot hold it ({error}); give the bands names of plain letters") from error
-    try:
-        write_whole(path, buffer.getvalue())
-    except OSError as error:
-        raise DeblendError(f"{path}: could not be written ({error.strerror or error}); nothing there was changed, "
-                           "write it again to a place with room for it") from error
+    write_or_say_why(path, buffer.getvalue(), "models", DeblendError)
 
 
 def _hdus(field):

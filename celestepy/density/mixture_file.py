@@ -12,7 +12,7 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
 from celestepy.density.noisy_rows import DensityError
-from celestepy.whole_files import write_whole
+from celestepy.whole_files import checked_destination, write_or_say_why
 
 __all__ = ["EXTENSIONS", "read_mixture", "write_mixture"]
 
@@ -47,21 +47,10 @@ def write_mixture(path, weights, means, covariances, names=None, overwrite=False
     """
     path = Path(os.path.realpath(_possible(path)))
     encode = _format(path).encode
-    if not path.parent.is_dir():
-        raise DensityError(f"{path}: its directory does not exist; create {path.parent} first")
-    if path.is_dir():
-        raise DensityError(f"{path}: is a directory; give the name of a file")
-    if path.exists() and not overwrite:
-        raise DensityError(
-            f"{path}: exists already; choose another name or allow it to be overwritten (overwrite=True)"
-        )
+    checked_destination(path, overwrite, DensityError)
     arrays = {"weights": weights, "means": means, "covariances": covariances}
     content = encode(arrays, None if names is None else list(names))
-    try:
-        write_whole(path, content)
-    except OSError as error:
-        raise DensityError(f"{path}: could not be written ({error.strerror or error}); nothing there was changed, "
-                           "write the mixture again to a place with room for it") from error
+    write_or_say_why(path, content, "mixture", DensityError)
 
 
 def read_mixture(path):

@@ -1,12 +1,13 @@
 """What each fit of the density experiment came to, on disk as soon as it is known."""
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from field import machine
+
+from celestepy.whole_files import write_whole
 
 
 @dataclass(frozen=True)
@@ -101,9 +102,7 @@ class Records:
             fits = ",\n".join(json.dumps(asdict(each)) for each in self.all)
             head = {"rows": self._rows, "true_score": true_score, "machine": machine()}
             text = json.dumps(head, indent=1)[:-2] + f',\n "fits": [\n{fits}\n]\n}}\n'
-            partial = path.with_suffix(".partial")
-            partial.write_text(text)
-            os.replace(partial, path)
+            write_whole(path, text.encode())
 
     def of(self, method, components):
         """Fits by one method, one for each start."""
