@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from astropy.table import vstack
 from deblend.small_scenes import blank, observed
-from deblend.test_solvers import METHODS, PEAKS, true_scene
+from deblend.test_solvers import METHODS
+from deblend.two_discs import PEAKS, true_scene
 
 from celestepy.deblend.comparison import Blend, binned_scores, compare_deblenders, start_for
 from celestepy.deblend.errors import DeblendError

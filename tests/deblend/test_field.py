@@ -36,17 +36,6 @@ from celestepy.pipeline import make_catalog
 from celestepy.simulate import simulate_field
 
 
-@pytest.fixture(scope="module")
-def sky():
-    """Nine sources, two of which overlap."""
-    return simulate_field(9, "gri", (150, 140), min_snr=20, rng=4)
-
-
-@pytest.fixture(scope="module")
-def models(sky):
-    return deblend_field(sky.images, sky.truth, method=QUICK, rng=3)
-
-
 def sources_of(sky):
     """What the sky was drawn from, to be observed again."""
     rows = [{name: float(getattr(row[name], "value", row[name])) for name in row.colnames} for row in sky.truth]

@@ -6,18 +6,6 @@ from astropy.io import fits
 from deblend.field_models import QUICK, same
 
 from celestepy.deblend import DeblendError, deblend_field, read_models
-from celestepy.simulate import simulate_field
-
-
-@pytest.fixture(scope="module")
-def sky():
-    """Nine sources, two of which overlap."""
-    return simulate_field(9, "gri", (150, 140), min_snr=20, rng=4)
-
-
-@pytest.fixture(scope="module")
-def models(sky):
-    return deblend_field(sky.images, sky.truth, method=QUICK, rng=3)
 
 
 class TestFiles:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from deblend.simple_priors import GaussianPrior, ScorePrior
 from deblend.small_scenes import blank, observed
-from deblend.test_solvers import PEAKS, SEDS, SHORT, disc, true_scene
+from deblend.two_discs import PEAKS, SEDS, SHORT, disc, true_scene
 
 from celestepy.deblend.errors import DeblendError
 from celestepy.deblend.galaxy_fit import fit_galaxies
@@ -18,21 +18,6 @@ from celestepy.deblend.starts import start_scene
 from celestepy.deblend.stopping import StopRule
 
 OWN_SCALE = Normalisation("peak", 0.02)
-
-
-@pytest.fixture(scope="module")
-def truth():
-    return true_scene([blank(weight=1e4)])
-
-
-@pytest.fixture(scope="module")
-def frame(truth):
-    return Frame(observed(truth, np.random.default_rng(4)))
-
-
-@pytest.fixture
-def start(frame):
-    return start_scene(frame, PEAKS, largest_half=12)
 
 
 class TestGalaxies:

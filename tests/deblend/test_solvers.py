@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from deblend.simple_priors import BrokenPrior, GaussianPrior, ScorePrior
 from deblend.small_scenes import blank, coarse, observed
+from deblend.two_discs import PEAKS, SEDS, SHORT, true_scene
 
 from celestepy.deblend.adaprox import AdaProx
 from celestepy.deblend.asinh_adam import AsinhAdam
@@ -21,7 +22,6 @@ from celestepy.deblend.source import FreeSource, GalaxySource, PointSource
 from celestepy.deblend.starts import start_scene
 from celestepy.deblend.stopping import StopRule, StopTest
 
-SHORT = StopRule(30, tolerance=0.0)
 METHODS = {
     "forward-backward": ForwardBackward(stop=SHORT),
     "adaprox": AdaProx(stop=SHORT, step=0.03),
@@ -29,38 +29,6 @@ METHODS = {
     "asinh": AsinhAdam(stop=SHORT),
     "score descent": ScoreDescent(stop=SHORT),
 }
-SEDS = np.array([[4.0, 6.0, 8.0], [9.0, 6.0, 3.0]])
-PEAKS = np.array([[14.0, 12.0], [17.0, 22.0]])
-
-
-def disc(half, width, ratio):
-    y, x = np.mgrid[-half : half + 1, -half : half + 1]
-    return np.exp(-np.hypot(y / ratio, x) / width)
-
-
-def true_scene(observations, n_bands=3):
-    frame = Frame(observations)
-    seds = np.pad(SEDS, ((0, 0), (0, n_bands - 3)), constant_values=5.0)
-    sources = [
-        FreeSource(*peak, disc(9, *shape), sed)
-        for peak, shape, sed in zip(PEAKS, ((2.5, 0.6), (1.5, 1.0)), seds, strict=True)
-    ]
-    return Scene(frame, sources)
-
-
-@pytest.fixture(scope="module")
-def truth():
-    return true_scene([blank(weight=1e4)])
-
-
-@pytest.fixture(scope="module")
-def frame(truth):
-    return Frame(observed(truth, np.random.default_rng(4)))
-
-
-@pytest.fixture
-def start(frame):
-    return start_scene(frame, PEAKS, largest_half=12)
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)

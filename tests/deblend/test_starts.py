@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from astropy.table import QTable
 from deblend.small_scenes import SCALE, blank, coarse, observed
-from deblend.test_solvers import PEAKS, SEDS, true_scene
+from deblend.two_discs import PEAKS, SEDS, true_scene
 
 from celestepy.deblend.errors import DeblendError
 from celestepy.deblend.grid import Grid
